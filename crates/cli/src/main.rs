@@ -1,0 +1,3 @@
+//! The `peerchannel` command.
+
+fn main() {}

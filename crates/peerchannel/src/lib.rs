@@ -1,0 +1,1 @@
+//! Serverless multiparty messaging: named meshes, ordered exactly-once delivery, password security, over QUIC.

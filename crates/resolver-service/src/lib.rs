@@ -1,0 +1,1 @@
+//! The Peer Channel directory server: registry, leases, durable store.

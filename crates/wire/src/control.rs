@@ -1,0 +1,372 @@
+//! Control frames: what two neighbors say to each other, apart from the messages.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::address::NodeAddress;
+use crate::digest::DigestRange;
+use crate::error::{DecodeError, limit};
+use crate::frame::encode_framed;
+use crate::generated as proto;
+use crate::generated::control_frame::Kind;
+use crate::id::{Epoch, LinkNumber, NodeId};
+use crate::limits::{DIRECT_PAYLOAD_MAX, POSITIONS_MAX, REFERRALS_MAX};
+use crate::member::{Member, MemberRecord};
+use crate::stream::{
+    Position, StreamRange, positions_from_proto, positions_to_proto, ranges_from_proto, ranges_to_proto,
+};
+
+/// What a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkPurpose {
+    /// It carries floods and counts towards the neighbor limits.
+    Neighbor,
+    /// It carries direct messages only and closes when idle.
+    Direct,
+}
+
+/// The first frame of the side that opened the control stream, once admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    /// The sender's join.
+    pub epoch: Epoch,
+    /// What the link is for.
+    pub purpose: LinkPurpose,
+    /// The sender never had a link in this epoch and wants a baseline.
+    pub joining: bool,
+    /// The sender's own record.
+    pub member: MemberRecord,
+}
+
+/// Accepts a [`Connect`]: the link is up, data lanes may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The sender's join.
+    pub epoch: Epoch,
+    /// The sender never had a link in this epoch and wants a baseline.
+    pub joining: bool,
+    /// The sender's own record.
+    pub member: MemberRecord,
+    /// Every uni stream and datagram of this link begins with it.
+    pub link_number: LinkNumber,
+    /// Nodes the receiver may try next; at most 10.
+    pub referrals: Vec<NodeAddress>,
+}
+
+/// Why a [`Connect`] was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefuseReason {
+    /// As many neighbors as it may have.
+    NodeBusy,
+    /// There is a link between the two nodes already, and that one is kept.
+    DuplicateNeighbor,
+    /// The sender's id is the receiver's own: it dialed itself, or a key was copied.
+    DuplicateNodeId,
+    /// A later join of the same node is known.
+    StaleEpoch,
+    /// The node is leaving.
+    LeavingMesh,
+}
+
+/// Why a link ends. [`Disconnect`] takes effect after the data lanes' FIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DisconnectReason {
+    /// The node leaves the mesh.
+    LeavingMesh,
+    /// Too many neighbors, and this one was the least useful.
+    NotUsefulNeighbor,
+    /// Another link between the two nodes is kept.
+    DuplicateNeighbor,
+    /// The receiver takes too long to take what is sent.
+    NodeTooSlow,
+    /// The receiver sent something the protocol does not allow.
+    ProtocolViolation,
+    /// A link for direct messages that nobody used.
+    Idle,
+}
+
+/// Rejects a [`Connect`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refuse {
+    /// Why.
+    pub reason: RefuseReason,
+    /// Nodes the receiver may try next; at most 10.
+    pub referrals: Vec<NodeAddress>,
+}
+
+/// Ends a link that was up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disconnect {
+    /// Why.
+    pub reason: DisconnectReason,
+    /// Nodes the receiver may try next; at most 10.
+    pub referrals: Vec<NodeAddress>,
+}
+
+/// Everything that travels on the control lane of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlFrame {
+    /// Asks to become a neighbor.
+    Connect(Connect),
+    /// Accepts.
+    Welcome(Welcome),
+    /// Rejects.
+    Refuse(Refuse),
+    /// Ends the link.
+    Disconnect(Disconnect),
+    /// Asks for a [`ControlFrame::Pong`] with the same number.
+    Ping(u64),
+    /// Answers a [`ControlFrame::Ping`].
+    Pong(u64),
+    /// Asks whether a third node, a neighbor of the receiver, still answers.
+    Probe {
+        /// The node in question.
+        node: NodeId,
+        /// Echoed by the result.
+        nonce: u64,
+    },
+    /// Answers a [`ControlFrame::Probe`].
+    ProbeResult {
+        /// The probe's.
+        nonce: u64,
+        /// Whether the node answered.
+        answers: bool,
+    },
+    /// Where the streams stand at the admitting side: what lies before is history.
+    Baseline {
+        /// At most 256.
+        positions: Vec<Position>,
+        /// Nothing follows.
+        last: bool,
+    },
+    /// Compares positions over ranges of the ordered list of streams; at most 256.
+    Digest(Vec<DigestRange>),
+    /// "I have these"; at most 256.
+    Announce(Vec<StreamRange>),
+    /// "Send me these"; at most 256.
+    Pull(Vec<StreamRange>),
+    /// "I had these and no longer retain them"; at most 256.
+    Gone(Vec<StreamRange>),
+    /// "Ask your other announcers for these"; at most 256.
+    NotFromMe(Vec<StreamRange>),
+    /// Acknowledged positions; at most 256.
+    Ack(Vec<Position>),
+    /// The sender's queue to the receiver is full, or free again.
+    Congestion {
+        /// Full.
+        congested: bool,
+    },
+    /// What the sender knows of members; at most 256.
+    Members(Vec<Member>),
+    /// A message to the receiver alone; at most 32 KiB.
+    Direct {
+        /// Echoed by the acknowledgement.
+        nonce: u64,
+        /// The message.
+        payload: Bytes,
+    },
+    /// The receiver's node has the direct message.
+    DirectAck {
+        /// The message's.
+        nonce: u64,
+    },
+}
+
+impl ControlFrame {
+    /// The frame with its length prefix, ready to send. Lists beyond their limits are cut:
+    /// callers split them into several frames.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode_framed(&proto::ControlFrame { kind: Some(self.to_kind()) })
+    }
+
+    /// The frame from the body of a length-prefixed frame. Payloads share its memory.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it is not a valid control frame, an unknown kind included.
+    pub fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let kind = proto::ControlFrame::decode(body)?.kind.ok_or(DecodeError::Missing("control frame"))?;
+        Self::from_kind(kind)
+    }
+
+    fn to_kind(&self) -> Kind {
+        match self {
+            Self::Connect(c) => Kind::Connect(proto::Connect {
+                epoch: c.epoch.get(),
+                purpose: purpose_to_proto(c.purpose).into(),
+                joining: c.joining,
+                member: Some(c.member.to_proto()),
+            }),
+            Self::Welcome(w) => Kind::Welcome(proto::Welcome {
+                epoch: w.epoch.get(),
+                joining: w.joining,
+                member: Some(w.member.to_proto()),
+                link_number: w.link_number.0,
+                referrals: referrals_to_proto(&w.referrals),
+            }),
+            Self::Refuse(r) => Kind::Refuse(proto::Refuse {
+                reason: refuse_to_proto(r.reason).into(),
+                referrals: referrals_to_proto(&r.referrals),
+            }),
+            Self::Disconnect(d) => Kind::Disconnect(proto::Disconnect {
+                reason: disconnect_to_proto(d.reason).into(),
+                referrals: referrals_to_proto(&d.referrals),
+            }),
+            Self::Ping(nonce) => Kind::Ping(proto::Ping { nonce: *nonce }),
+            Self::Pong(nonce) => Kind::Pong(proto::Pong { nonce: *nonce }),
+            Self::Probe { node, nonce } => {
+                Kind::Probe(proto::Probe { node: Bytes::copy_from_slice(node.as_bytes()), nonce: *nonce })
+            }
+            Self::ProbeResult { nonce, answers } => {
+                Kind::ProbeResult(proto::ProbeResult { nonce: *nonce, answers: *answers })
+            }
+            Self::Baseline { positions, last } => {
+                Kind::Baseline(proto::Baseline { positions: positions_to_proto(positions), last: *last })
+            }
+            Self::Digest(ranges) => {
+                Kind::Digest(proto::Digest { ranges: ranges.iter().map(DigestRange::to_proto).collect() })
+            }
+            Self::Announce(ranges) => Kind::Announce(proto::Announce { ranges: ranges_to_proto(ranges) }),
+            Self::Pull(ranges) => Kind::Pull(proto::Pull { ranges: ranges_to_proto(ranges) }),
+            Self::Gone(ranges) => Kind::Gone(proto::Gone { ranges: ranges_to_proto(ranges) }),
+            Self::NotFromMe(ranges) => Kind::NotFromMe(proto::NotFromMe { ranges: ranges_to_proto(ranges) }),
+            Self::Ack(positions) => Kind::Ack(proto::Ack { positions: positions_to_proto(positions) }),
+            Self::Congestion { congested } => Kind::Congestion(proto::Congestion { congested: *congested }),
+            Self::Members(members) => {
+                Kind::Members(proto::Members { members: members.iter().map(Member::to_proto).collect() })
+            }
+            Self::Direct { nonce, payload } => {
+                Kind::Direct(proto::Direct { nonce: *nonce, payload: payload.clone() })
+            }
+            Self::DirectAck { nonce } => Kind::DirectAck(proto::DirectAck { nonce: *nonce }),
+        }
+    }
+
+    fn from_kind(kind: Kind) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            Kind::Connect(c) => Self::Connect(Connect {
+                epoch: Epoch::decode(c.epoch)?,
+                purpose: purpose_from_proto(c.purpose)?,
+                joining: c.joining,
+                member: MemberRecord::from_field(c.member.as_ref())?,
+            }),
+            Kind::Welcome(w) => Self::Welcome(Welcome {
+                epoch: Epoch::decode(w.epoch)?,
+                joining: w.joining,
+                member: MemberRecord::from_field(w.member.as_ref())?,
+                link_number: LinkNumber(w.link_number),
+                referrals: referrals_from_proto(&w.referrals)?,
+            }),
+            Kind::Refuse(r) => Self::Refuse(Refuse {
+                reason: refuse_from_proto(r.reason)?,
+                referrals: referrals_from_proto(&r.referrals)?,
+            }),
+            Kind::Disconnect(d) => Self::Disconnect(Disconnect {
+                reason: disconnect_from_proto(d.reason)?,
+                referrals: referrals_from_proto(&d.referrals)?,
+            }),
+            Kind::Ping(p) => Self::Ping(p.nonce),
+            Kind::Pong(p) => Self::Pong(p.nonce),
+            Kind::Probe(p) => Self::Probe { node: NodeId::decode("node", &p.node)?, nonce: p.nonce },
+            Kind::ProbeResult(p) => Self::ProbeResult { nonce: p.nonce, answers: p.answers },
+            Kind::Baseline(b) => {
+                Self::Baseline { positions: positions_from_proto(&b.positions)?, last: b.last }
+            }
+            Kind::Digest(d) => {
+                limit("digest", d.ranges.len(), POSITIONS_MAX)?;
+                let ranges: Result<Vec<_>, _> = d.ranges.iter().map(DigestRange::from_proto).collect();
+                Self::Digest(ranges?)
+            }
+            Kind::Announce(a) => Self::Announce(ranges_from_proto(&a.ranges)?),
+            Kind::Pull(p) => Self::Pull(ranges_from_proto(&p.ranges)?),
+            Kind::Gone(g) => Self::Gone(ranges_from_proto(&g.ranges)?),
+            Kind::NotFromMe(n) => Self::NotFromMe(ranges_from_proto(&n.ranges)?),
+            Kind::Ack(a) => Self::Ack(positions_from_proto(&a.positions)?),
+            Kind::Congestion(c) => Self::Congestion { congested: c.congested },
+            Kind::Members(m) => {
+                limit("members", m.members.len(), POSITIONS_MAX)?;
+                let members: Result<Vec<_>, _> = m.members.iter().map(Member::from_proto).collect();
+                Self::Members(members?)
+            }
+            Kind::Direct(d) => {
+                limit("payload", d.payload.len(), DIRECT_PAYLOAD_MAX)?;
+                Self::Direct { nonce: d.nonce, payload: d.payload }
+            }
+            Kind::DirectAck(d) => Self::DirectAck { nonce: d.nonce },
+        })
+    }
+}
+
+fn referrals_to_proto(referrals: &[NodeAddress]) -> Vec<proto::NodeAddress> {
+    referrals.iter().take(REFERRALS_MAX).map(NodeAddress::to_proto).collect()
+}
+
+fn referrals_from_proto(messages: &[proto::NodeAddress]) -> Result<Vec<NodeAddress>, DecodeError> {
+    limit("referrals", messages.len(), REFERRALS_MAX)?;
+    messages.iter().map(NodeAddress::from_proto).collect()
+}
+
+fn purpose_to_proto(purpose: LinkPurpose) -> proto::LinkPurpose {
+    match purpose {
+        LinkPurpose::Neighbor => proto::LinkPurpose::Neighbor,
+        LinkPurpose::Direct => proto::LinkPurpose::Direct,
+    }
+}
+
+fn purpose_from_proto(purpose: i32) -> Result<LinkPurpose, DecodeError> {
+    match proto::LinkPurpose::try_from(purpose) {
+        Ok(proto::LinkPurpose::Neighbor) => Ok(LinkPurpose::Neighbor),
+        Ok(proto::LinkPurpose::Direct) => Ok(LinkPurpose::Direct),
+        Ok(proto::LinkPurpose::Unspecified) | Err(_) => {
+            Err(DecodeError::Invalid { field: "purpose", why: "unknown" })
+        }
+    }
+}
+
+fn refuse_to_proto(reason: RefuseReason) -> proto::RefuseReason {
+    match reason {
+        RefuseReason::NodeBusy => proto::RefuseReason::NodeBusy,
+        RefuseReason::DuplicateNeighbor => proto::RefuseReason::DuplicateNeighbor,
+        RefuseReason::DuplicateNodeId => proto::RefuseReason::DuplicateNodeId,
+        RefuseReason::StaleEpoch => proto::RefuseReason::StaleEpoch,
+        RefuseReason::LeavingMesh => proto::RefuseReason::LeavingMesh,
+    }
+}
+
+fn refuse_from_proto(reason: i32) -> Result<RefuseReason, DecodeError> {
+    match proto::RefuseReason::try_from(reason) {
+        Ok(proto::RefuseReason::NodeBusy) => Ok(RefuseReason::NodeBusy),
+        Ok(proto::RefuseReason::DuplicateNeighbor) => Ok(RefuseReason::DuplicateNeighbor),
+        Ok(proto::RefuseReason::DuplicateNodeId) => Ok(RefuseReason::DuplicateNodeId),
+        Ok(proto::RefuseReason::StaleEpoch) => Ok(RefuseReason::StaleEpoch),
+        Ok(proto::RefuseReason::LeavingMesh) => Ok(RefuseReason::LeavingMesh),
+        Ok(proto::RefuseReason::Unspecified) | Err(_) => {
+            Err(DecodeError::Invalid { field: "refuse reason", why: "unknown" })
+        }
+    }
+}
+
+fn disconnect_to_proto(reason: DisconnectReason) -> proto::DisconnectReason {
+    match reason {
+        DisconnectReason::LeavingMesh => proto::DisconnectReason::LeavingMesh,
+        DisconnectReason::NotUsefulNeighbor => proto::DisconnectReason::NotUsefulNeighbor,
+        DisconnectReason::DuplicateNeighbor => proto::DisconnectReason::DuplicateNeighbor,
+        DisconnectReason::NodeTooSlow => proto::DisconnectReason::NodeTooSlow,
+        DisconnectReason::ProtocolViolation => proto::DisconnectReason::ProtocolViolation,
+        DisconnectReason::Idle => proto::DisconnectReason::Idle,
+    }
+}
+
+fn disconnect_from_proto(reason: i32) -> Result<DisconnectReason, DecodeError> {
+    match proto::DisconnectReason::try_from(reason) {
+        Ok(proto::DisconnectReason::LeavingMesh) => Ok(DisconnectReason::LeavingMesh),
+        Ok(proto::DisconnectReason::NotUsefulNeighbor) => Ok(DisconnectReason::NotUsefulNeighbor),
+        Ok(proto::DisconnectReason::DuplicateNeighbor) => Ok(DisconnectReason::DuplicateNeighbor),
+        Ok(proto::DisconnectReason::NodeTooSlow) => Ok(DisconnectReason::NodeTooSlow),
+        Ok(proto::DisconnectReason::ProtocolViolation) => Ok(DisconnectReason::ProtocolViolation),
+        Ok(proto::DisconnectReason::Idle) => Ok(DisconnectReason::Idle),
+        Ok(proto::DisconnectReason::Unspecified) | Err(_) => {
+            Err(DecodeError::Invalid { field: "disconnect reason", why: "unknown" })
+        }
+    }
+}

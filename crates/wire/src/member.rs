@@ -1,0 +1,190 @@
+//! Member records: what a node says of itself, signed, and what others say of its state.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::address::{NodeAddress, socket_to_proto, sockets_from_proto};
+use crate::error::DecodeError;
+use crate::generated as proto;
+use crate::id::{Epoch, MeshId, NodeId, Signature};
+use crate::name::MemberName;
+use crate::transcript::Transcript;
+
+const CONTEXT: &str = "peerchannel/1 member";
+
+/// What a node says of itself in one mesh.
+///
+/// Of two records of one node the one with the higher (epoch, incarnation) is newer. Only
+/// the node itself raises its incarnation: to announce a change, or to refute a report that
+/// it failed (SWIM section 4.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberFacts {
+    /// The node.
+    pub node: NodeId,
+    /// Its join.
+    pub epoch: Epoch,
+    /// Raised by the node at each change within a join.
+    pub incarnation: u32,
+    /// The name it shows.
+    pub name: MemberName,
+    /// Where it can be dialed, best first; may be empty (at most 16).
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl MemberFacts {
+    /// Encodes the facts: what the node signs and others pass on verbatim.
+    #[must_use]
+    pub fn unsigned(self) -> UnsignedMember {
+        let encoded = proto::MemberFacts {
+            node: Bytes::copy_from_slice(self.node.as_bytes()),
+            epoch: self.epoch.get(),
+            incarnation: self.incarnation,
+            name: self.name.as_str().to_owned(),
+            addresses: self
+                .addresses
+                .iter()
+                .take(crate::limits::NODE_ADDRESSES_MAX)
+                .map(socket_to_proto)
+                .collect(),
+        }
+        .encode_to_vec();
+        UnsignedMember { facts: self, encoded: encoded.into() }
+    }
+}
+
+/// Encoded facts that are not signed yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsignedMember {
+    facts: MemberFacts,
+    encoded: Bytes,
+}
+
+impl UnsignedMember {
+    /// What the node signs.
+    #[must_use]
+    pub fn transcript(&self, mesh: &MeshId) -> Transcript {
+        transcript(mesh, &self.encoded)
+    }
+
+    /// Completes the record.
+    #[must_use]
+    pub fn sign(self, signature: Signature) -> MemberRecord {
+        MemberRecord { facts: self.facts, encoded: self.encoded, signature }
+    }
+}
+
+/// Facts with the signature of the node they are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRecord {
+    facts: MemberFacts,
+    encoded: Bytes,
+    signature: Signature,
+}
+
+impl MemberRecord {
+    /// What the node says of itself; to be believed once the signature verified.
+    #[must_use]
+    pub const fn facts(&self) -> &MemberFacts {
+        &self.facts
+    }
+
+    /// The signature by the node's key.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What the signature must cover.
+    #[must_use]
+    pub fn transcript(&self, mesh: &MeshId) -> Transcript {
+        transcript(mesh, &self.encoded)
+    }
+
+    /// The node with the addresses it gave; `None` if it gave none that can be dialed.
+    #[must_use]
+    pub fn address(&self) -> Option<NodeAddress> {
+        NodeAddress::new(self.facts.node, self.facts.addresses.iter().copied())
+    }
+
+    /// Bytes the record takes on the wire.
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        self.encoded.len() + 64
+    }
+
+    pub(crate) fn to_proto(&self) -> proto::MemberRecord {
+        proto::MemberRecord {
+            facts: self.encoded.clone(),
+            signature: Bytes::copy_from_slice(self.signature.as_bytes()),
+        }
+    }
+
+    pub(crate) fn from_field(message: Option<&proto::MemberRecord>) -> Result<Self, DecodeError> {
+        let message = message.ok_or(DecodeError::Missing("member"))?;
+        let facts = proto::MemberFacts::decode(message.facts.clone())?;
+        Ok(Self {
+            facts: MemberFacts {
+                node: NodeId::decode("node", &facts.node)?,
+                epoch: Epoch::decode(facts.epoch)?,
+                incarnation: facts.incarnation,
+                name: MemberName::new(&facts.name)
+                    .map_err(|_| DecodeError::Invalid { field: "name", why: "not a valid member name" })?,
+                addresses: sockets_from_proto(&facts.addresses)?,
+            },
+            // A copy: a record lives long and must not pin the frame it came in.
+            encoded: Bytes::copy_from_slice(&message.facts),
+            signature: Signature::decode(&message.signature)?,
+        })
+    }
+}
+
+/// What is known of a member's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberStatus {
+    /// It takes part.
+    Alive,
+    /// It said goodbye.
+    Left,
+    /// It stopped answering. Refuted by a record with a higher incarnation.
+    Failed,
+}
+
+/// A member record and the state its sender believes it to be in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The state.
+    pub status: MemberStatus,
+    /// The record it is about.
+    pub record: MemberRecord,
+}
+
+impl Member {
+    pub(crate) fn to_proto(&self) -> proto::Member {
+        let status = match self.status {
+            MemberStatus::Alive => proto::MemberStatus::Alive,
+            MemberStatus::Left => proto::MemberStatus::Left,
+            MemberStatus::Failed => proto::MemberStatus::Failed,
+        };
+        proto::Member { status: status.into(), record: Some(self.record.to_proto()) }
+    }
+
+    pub(crate) fn from_proto(message: &proto::Member) -> Result<Self, DecodeError> {
+        let status = match proto::MemberStatus::try_from(message.status) {
+            Ok(proto::MemberStatus::Alive) => MemberStatus::Alive,
+            Ok(proto::MemberStatus::Left) => MemberStatus::Left,
+            Ok(proto::MemberStatus::Failed) => MemberStatus::Failed,
+            Ok(proto::MemberStatus::Unspecified) | Err(_) => {
+                return Err(DecodeError::Invalid { field: "status", why: "unknown" });
+            }
+        };
+        Ok(Self { status, record: MemberRecord::from_field(message.record.as_ref())? })
+    }
+}
+
+fn transcript(mesh: &MeshId, encoded: &[u8]) -> Transcript {
+    let mut transcript = Transcript::new(CONTEXT, Some(mesh));
+    transcript.part(encoded);
+    transcript
+}
