@@ -167,6 +167,35 @@ impl Batch {
         self.bodies.iter().map(|b| if let Body::Payload(p) = b { p.len() } else { 0 }).sum()
     }
 
+    /// The batch with the bodies of some messages replaced by their hashes; the signature
+    /// still verifies. `None` if no payload would be left.
+    #[must_use]
+    pub fn withhold(&self, withheld: impl Fn(Sequence) -> bool) -> Option<Self> {
+        let bodies: Vec<Body> = self
+            .messages()
+            .map(|(sequence, body)| if withheld(sequence) { Body::Withheld(body.hash()) } else { body.clone() })
+            .collect();
+        if !bodies.iter().any(|body| matches!(body, Body::Payload(_))) {
+            return None;
+        }
+        let mut message = proto::Batch {
+            header: self.header.encoded.clone(),
+            signature: Signature::encode_optional(self.signature.as_ref()),
+            ..Default::default()
+        };
+        for (index, body) in (0u32..).zip(&bodies) {
+            message.bodies.push(match body {
+                Body::Payload(payload) => payload.clone(),
+                Body::Withheld(hash) => {
+                    message.withheld.push(index);
+                    Bytes::copy_from_slice(hash)
+                }
+            });
+        }
+        let encoded = message.encode_to_vec().into();
+        Some(Self { header: self.header.clone(), bodies, signature: self.signature, encoded })
+    }
+
     pub(crate) fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
         let message = proto::Batch::decode(encoded.clone())?;
         let header = proto::BatchHeader::decode(message.header.clone())?;
@@ -250,12 +279,12 @@ mod tests {
     fn a_withheld_body_leaves_the_transcript_unchanged() {
         let mesh = MeshId::from_bytes([1; 32]);
         let sent = batch(&["secret", "plain"]).sign(None);
-        let mut message = proto::Batch::decode(sent.encoded().clone()).unwrap();
-        message.bodies[0] = Bytes::copy_from_slice(blake3::hash(b"secret").as_bytes());
-        message.withheld.push(0);
-        let received = Batch::decode(message.encode_to_vec().into()).unwrap();
+        let relayed = sent.withhold(|sequence| sequence.get() == 5).unwrap();
+        let received = Batch::decode(relayed.encoded().clone()).unwrap();
+        assert_eq!(received, relayed);
         assert!(matches!(received.messages().next(), Some((_, Body::Withheld(_)))));
         assert_eq!(received.transcript(&mesh, &stream()), sent.transcript(&mesh, &stream()));
+        assert_eq!(sent.withhold(|_| true), None, "nothing is left to send");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! belongs to one QUIC stream: [`LaneEncoder`] fills it, [`LaneDecoder`] mirrors it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message as _;
@@ -73,8 +74,8 @@ pub struct Flood {
     pub stream: StreamId,
     /// Links travelled before this one.
     pub hops: u32,
-    /// The batch, passed on verbatim.
-    pub batch: Batch,
+    /// The batch, passed on verbatim and shared by every link it goes to.
+    pub batch: Arc<Batch>,
 }
 
 /// A hop-limited message on its way over one link.
@@ -229,7 +230,7 @@ impl LaneDecoder {
         match proto::DataFrame::decode(body)?.kind.ok_or(DecodeError::Missing("data frame"))? {
             proto::data_frame::Kind::Flood(flood) => {
                 let stream = self.stream(flood.stream, flood.define.as_ref())?;
-                let batch = Batch::decode(flood.batch)?;
+                let batch = Arc::new(Batch::decode(flood.batch)?);
                 Ok(DataFrame::Flood(Flood { stream, hops: flood.hops, batch }))
             }
             proto::data_frame::Kind::Local(local) => {

@@ -1,0 +1,206 @@
+//! What a node may be told about how to behave, with the source of every default.
+
+use std::time::Duration;
+
+use peerchannel_wire::limits;
+use thiserror::Error;
+
+/// How a node behaves in one mesh. `Config::default()` is right for most.
+///
+/// Every value is checked once, by [`Config::validate`], when a node is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Links below which repair starts at once. Default 6 (HyParView, protocol.md section 3).
+    pub neighbors_low: usize,
+    /// Links the node tries to have. Default 8: a random graph of degree 8 survives the loss
+    /// of 30 % of its nodes in one piece (measured, 10^4 nodes).
+    pub neighbors_target: usize,
+    /// Links above which the least useful is dropped and strangers are refused. Default 12.
+    pub neighbors_high: usize,
+    /// Up to this many members everyone links to everyone. Default 9: most meshes are small,
+    /// and one hop is the best route. The mesh uses no more than `neighbors_high + 1`.
+    pub full_mesh_members_max: usize,
+    /// Largest payload of a reliable message in bytes. Default and maximum 1 MiB.
+    pub max_message: usize,
+    /// Whether batches are signed by their origin and checked by every receiver. Default on.
+    /// Links are authenticated either way. All members of a mesh must agree.
+    pub origin_auth: bool,
+    /// Whether own messages are delivered back, as Peer Channel did. Default off.
+    pub echo: bool,
+    /// Bytes of messages kept to serve others, shared fairly by the origins. Default 64 MiB.
+    pub retention_bytes: usize,
+    /// Bytes of messages that may wait for an earlier one to arrive. Default 16 MiB; when
+    /// full, the latest are dropped and pulled again.
+    pub hold_back_bytes: usize,
+    /// Bytes of own messages that may be unacknowledged by some neighbor before `publish`
+    /// waits. Default 8 MiB (a guess: 80 MB/s at 100 ms).
+    pub publish_window_bytes: usize,
+    /// Bytes of own messages that may wait for a first neighbor. Default 4 MiB (a guess).
+    pub held_alone_bytes: usize,
+    /// Streams a node keeps positions of. Default 16 384; when full, new ones of strangers
+    /// are refused and counted.
+    pub streams_max: usize,
+    /// Channels one origin may use in one epoch. Default 256 (a guess).
+    pub channels_per_origin_max: usize,
+    /// Members a node keeps records of. Default 10 000 (protocol.md section 5).
+    pub members_max: usize,
+    /// Addresses of nodes that might become neighbors. Default 256 (a guess).
+    pub candidates_max: usize,
+    /// Time for Connect and Welcome after admission. Default 10 s (protocol.md section 2;
+    /// Peer Channel: 60 s).
+    pub connect_timeout: Duration,
+    /// A neighbor without progress for this long no longer slows `publish` down: it is served
+    /// by pull and may see gaps. Default 10 s (protocol.md section 4, flow control).
+    pub slow_after: Duration,
+    /// How often resolvers are asked again while the node has enough neighbors, jittered by a
+    /// quarter. Default 5 min (Peer Channel's maintainer interval).
+    pub resolve_interval: Duration,
+    /// A range nobody could serve is reported as a gap after this long. Default 30 s (a guess).
+    pub repair_limit: Duration,
+    /// How long `leave` waits for messages to be committed. Default 1 s: leaving takes 2 s.
+    pub leave_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            neighbors_low: 6,
+            neighbors_target: 8,
+            neighbors_high: 12,
+            full_mesh_members_max: 9,
+            max_message: limits::MESSAGE_MAX,
+            origin_auth: true,
+            echo: false,
+            retention_bytes: 64 << 20,
+            hold_back_bytes: 16 << 20,
+            publish_window_bytes: 8 << 20,
+            held_alone_bytes: 4 << 20,
+            streams_max: 16_384,
+            channels_per_origin_max: 256,
+            members_max: 10_000,
+            candidates_max: 256,
+            connect_timeout: Duration::from_secs(10),
+            slow_after: Duration::from_secs(10),
+            resolve_interval: Duration::from_secs(300),
+            repair_limit: Duration::from_secs(30),
+            leave_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A configuration that cannot work. The text names the field, its value and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `1 <= low <= target <= high <= 64` does not hold.
+    #[error(
+        "neighbor limits low {low}, target {target}, high {high}: need 1 <= low <= target <= high <= {NEIGHBORS_MAX}"
+    )]
+    Neighbors {
+        /// `neighbors_low`.
+        low: usize,
+        /// `neighbors_target`.
+        target: usize,
+        /// `neighbors_high`.
+        high: usize,
+    },
+    /// A size is outside its range.
+    #[error("{field} is {value}, it must be {min} to {max}")]
+    Range {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The smallest it may be.
+        min: usize,
+        /// The largest it may be.
+        max: usize,
+    },
+}
+
+/// Most neighbors that may be configured: beyond, connections cost more than they bring
+/// (29 to 36 KB each, measured).
+pub const NEIGHBORS_MAX: usize = 64;
+
+impl Config {
+    /// Peer Channel's own shape: min 2, ideal 3, max 7, own messages echoed, 64 KiB messages.
+    #[must_use]
+    pub fn peer_channel() -> Self {
+        Self {
+            neighbors_low: 2,
+            neighbors_target: 3,
+            neighbors_high: 7,
+            full_mesh_members_max: 3,
+            max_message: 65_536,
+            echo: true,
+            ..Self::default()
+        }
+    }
+
+    /// Checks every value against the others.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (low, target, high) = (self.neighbors_low, self.neighbors_target, self.neighbors_high);
+        if low == 0 || low > target || target > high || high > NEIGHBORS_MAX {
+            return Err(ConfigError::Neighbors { low, target, high });
+        }
+        let range = |field, value, min, max| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { field, value, min, max })
+            }
+        };
+        range("max_message", self.max_message, 1, limits::MESSAGE_MAX.min(self.retention_bytes / 4))?;
+        range("retention_bytes", self.retention_bytes, 1 << 16, 1 << 34)?;
+        range("hold_back_bytes", self.hold_back_bytes, self.max_message, 1 << 34)?;
+        range(
+            "publish_window_bytes",
+            self.publish_window_bytes,
+            self.max_message,
+            self.retention_bytes / 2,
+        )?;
+        range("held_alone_bytes", self.held_alone_bytes, self.max_message, self.retention_bytes / 2)?;
+        range("streams_max", self.streams_max, 16, 1 << 20)?;
+        range("channels_per_origin_max", self.channels_per_origin_max, 1, self.streams_max)?;
+        range("members_max", self.members_max, 2, 1 << 20)?;
+        range("candidates_max", self.candidates_max, 8, 1 << 16)?;
+        range("full_mesh_members_max", self.full_mesh_members_max, 1, NEIGHBORS_MAX + 1)
+    }
+
+    /// Members up to which everyone links to everyone.
+    #[must_use]
+    pub(crate) fn full_mesh(&self) -> usize {
+        self.full_mesh_members_max.min(self.neighbors_high + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_presets_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        assert_eq!(Config::peer_channel().validate(), Ok(()));
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let check = |change: &dyn Fn(&mut Config), part: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            let text = config.validate().unwrap_err().to_string();
+            assert!(text.contains(part), "{text}");
+        };
+        check(&|c| c.neighbors_low = 0, "low 0");
+        check(&|c| c.neighbors_target = 13, "target 13");
+        check(&|c| c.neighbors_high = 65, "<= 64");
+        check(&|c| c.max_message = 2 << 20, "max_message is 2097152");
+        check(&|c| c.publish_window_bytes = 1, "publish_window_bytes");
+        check(&|c| c.held_alone_bytes = 1 << 30, "held_alone_bytes");
+    }
+}

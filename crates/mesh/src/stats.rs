@@ -1,0 +1,41 @@
+//! What a node counts.
+
+/// Counters since the node was made, and a few present sizes. All of one mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Neighbors now.
+    pub neighbors: u64,
+    /// Members known to take part now, this node included.
+    pub members: u64,
+    /// Messages of others delivered to the application.
+    pub delivered: u64,
+    /// Messages received again.
+    pub duplicates: u64,
+    /// Messages passed on, once per link.
+    pub forwarded: u64,
+    /// Own messages accepted.
+    pub published: u64,
+    /// Payload bytes of messages received for the first time.
+    pub payload_bytes_in: u64,
+    /// Messages that arrived by pull.
+    pub repairs: u64,
+    /// Messages served by pull.
+    pub served: u64,
+    /// Messages reported as gaps.
+    pub gaps: u64,
+    /// Bytes in retention now.
+    pub retained_bytes: u64,
+    /// Bytes of messages waiting for an earlier one now.
+    pub held_back_bytes: u64,
+    /// Streams known now.
+    pub streams: u64,
+    /// Batches or messages with a bad signature.
+    pub bad_signatures: u64,
+    /// Frames that broke the protocol; each closed its link.
+    pub violations: u64,
+    /// Things not kept because a limit was reached.
+    pub overloads: u64,
+    /// Frames refused by a full queue.
+    pub queue_full: u64,
+}
