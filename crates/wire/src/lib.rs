@@ -13,7 +13,9 @@ mod id;
 pub mod limits;
 mod member;
 mod name;
+mod resolver;
 mod stream;
+mod ticket;
 mod transcript;
 
 pub use address::{NodeAddress, is_dialable};
@@ -32,5 +34,9 @@ pub use frame::FrameDecoder;
 pub use id::{Epoch, LinkNumber, MeshId, NodeId, ParseNodeIdError, Sequence, Signature};
 pub use member::{Member, MemberFacts, MemberRecord, MemberStatus, UnsignedMember};
 pub use name::{ChannelName, MemberName, MeshName, NameError};
+pub use resolver::{
+    MeshKey, RegistrationId, ResolverRefusal, ResolverRefusalKind, ResolverReply, ResolverRequest,
+};
 pub use stream::{Position, StreamId, StreamRange};
+pub use ticket::{ParseTicketError, Ticket, TicketError, TicketFacts, UnsignedTicket};
 pub use transcript::Transcript;

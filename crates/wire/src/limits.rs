@@ -3,6 +3,8 @@
 //! A limit is checked before memory is taken for what it limits. Sizes are bytes
 //! unless the name says otherwise.
 
+use std::time::Duration;
+
 /// Longest mesh name in UTF-8 bytes. A PNRP classifier held 149 characters (WCF Peer
 /// Channel's limit); 190 leaves room for a scoped name and still fits a DNS label chain.
 pub const MESH_NAME_MAX: usize = 190;
@@ -28,6 +30,25 @@ pub const ADMISSION_FRAME_MAX: usize = 1024;
 
 /// Longest frame of the directory service.
 pub const RESOLVER_FRAME_MAX: usize = 16 * 1024;
+
+/// Most nodes in one answer of the directory: 32 nodes of 16 IPv6 addresses each fill one
+/// frame; a joining node dials a handful and learns the rest from its neighbors.
+pub const RESOLVED_NODES_MAX: usize = 32;
+
+/// Longest explanation in a refusal of the directory: two lines for a person.
+pub const REFUSAL_DETAIL_MAX: usize = 256;
+
+/// Shortest lifetime of a registration: below, refreshing would be all that anyone does.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest lifetime of a registration: above, a directory fills with nodes long gone.
+pub const LEASE_MAX: Duration = Duration::from_hours(24);
+
+/// Most nodes a ticket names: enough that one of them is up, few enough to paste.
+pub const TICKET_NODES_MAX: usize = 8;
+
+/// Longest text of a ticket: 8 nodes of 16 IPv6 addresses each, in base32, with room.
+pub const TICKET_TEXT_MAX: usize = 8 * 1024;
 
 /// Most positions, ranges or members in one control frame.
 pub const POSITIONS_MAX: usize = 256;
