@@ -1,6 +1,7 @@
 //! The Peer Channel wire protocol: bytes to valid domain types and back.
 
 mod address;
+mod admission;
 mod aside;
 mod batch;
 mod control;
@@ -19,6 +20,10 @@ mod ticket;
 mod transcript;
 
 pub use address::{NodeAddress, is_dialable};
+pub use admission::{
+    AdmissionFrame, AdmissionRefusal, CredentialKind, Hello, HelloCredential, HelloReply, PROTOCOL_VERSION,
+    ReplyCredential, VersionRange,
+};
 pub use aside::{Aside, AsideContent, AsideKind, UnsignedAside};
 pub use batch::{Batch, Body, UnsignedBatch};
 pub use control::{

@@ -33,7 +33,7 @@ pub struct Hello {
     /// Optional features the opener offers, a bit each.
     #[prost(uint64, tag = "3")]
     pub features: u64,
-    /// 32 bytes: the mesh id keyed by the TLS exporter.
+    /// 32 bytes: the mesh id keyed by the TLS exporter over (attempt, opener's node id).
     #[prost(bytes = "bytes", tag = "4")]
     pub mesh_tag: ::prost::bytes::Bytes,
     #[prost(enumeration = "CredentialKind", tag = "5")]
@@ -41,7 +41,7 @@ pub struct Hello {
     /// Distinguishes attempts on one connection: exporter context.
     #[prost(uint32, tag = "6")]
     pub attempt: u32,
-    /// Password: the opener's CPace share (32 bytes).
+    /// Password: the opener's CPace share (32 bytes). Open: absent.
     #[prost(bytes = "bytes", tag = "7")]
     pub share: ::prost::bytes::Bytes,
 }
@@ -53,12 +53,13 @@ pub struct HelloReply {
     #[prost(uint64, tag = "2")]
     pub features: u64,
     /// Password: the responder's CPace share (32 bytes) and its confirmation (32 bytes).
+    /// Open: both absent.
     #[prost(bytes = "bytes", tag = "3")]
     pub share: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "4")]
     pub confirmation: ::prost::bytes::Bytes,
 }
-/// Opener -> responder: the opener's confirmation (password: 32 bytes).
+/// Opener -> responder, password only: the opener's confirmation (32 bytes).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Confirm {
     #[prost(bytes = "bytes", tag = "1")]
@@ -115,6 +116,8 @@ pub enum AdmissionRefusal {
     Version = 4,
     Malformed = 5,
     TimedOut = 6,
+    /// The two nodes have the same id: a node dialed itself, or a key was copied.
+    Duplicate = 7,
 }
 impl AdmissionRefusal {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -130,6 +133,7 @@ impl AdmissionRefusal {
             Self::Version => "ADMISSION_REFUSAL_VERSION",
             Self::Malformed => "ADMISSION_REFUSAL_MALFORMED",
             Self::TimedOut => "ADMISSION_REFUSAL_TIMED_OUT",
+            Self::Duplicate => "ADMISSION_REFUSAL_DUPLICATE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -142,6 +146,7 @@ impl AdmissionRefusal {
             "ADMISSION_REFUSAL_VERSION" => Some(Self::Version),
             "ADMISSION_REFUSAL_MALFORMED" => Some(Self::Malformed),
             "ADMISSION_REFUSAL_TIMED_OUT" => Some(Self::TimedOut),
+            "ADMISSION_REFUSAL_DUPLICATE" => Some(Self::Duplicate),
             _ => None,
         }
     }
