@@ -1,16 +1,33 @@
 //! `cargo xtask`: the developer's tool of this workspace.
 //!
 //! Small and quick to compile on purpose: it starts other tools and reads files,
-//! and depends on nothing of the workspace.
+//! and depends on nothing of the workspace. A file per command.
 
+mod baseline;
+mod bench;
+mod ci;
 mod codegen;
+mod package;
+mod process;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  codegen [--check]   compile proto/ into crates/wire/src/generated (or only compare)
+  test [--timings] [FILTER...]   build and run every test, example and doc test of the workspace;
+                                 ends with what was skipped and why. --timings adds a table of
+                                 stated against measured times and fails where one is exceeded
+  ci                             everything .ci/run does: fmt, tidy, codegen --check, clippy, test,
+                                 docs, and deny where cargo-deny is installed
+  tidy                           the rules no compiler checks: crate edges, file heads and sizes,
+                                 forbidden words, links between the docs
+  codegen [--check]              compile proto/ into crates/wire/src/generated (or only compare)
+  codegen --accept-breaking      the same, and make proto/ the new compatibility baseline
+  bench [--quick] [FILTER]       run the benches and print ours beside raw, with the ratio
+  package [--verify]             pack every crate that is published (and build it from the package)
 ";
 
 fn main() -> ExitCode {
@@ -18,7 +35,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["codegen"] => codegen::run(codegen::Mode::Write),
+        ["codegen", "--accept-breaking"] => codegen::run(codegen::Mode::WriteWithBaseline),
         ["codegen", "--check"] => codegen::run(codegen::Mode::Check),
+        ["tidy"] => tidy::run(),
+        ["test", rest @ ..] => test::run(rest),
+        ["bench", rest @ ..] => bench::run(rest),
+        ["ci"] => ci::run(),
+        ["package"] => package::run(package::Depth::Pack),
+        ["package", "--verify"] => package::run(package::Depth::Build),
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
