@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::error::{DecodeError, limit};
+use crate::frame::count_field;
 use crate::generated as proto;
 use crate::id::{MeshId, Sequence, Signature};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, INTERACTIVE_BODY_MAX, MESSAGE_MAX};
@@ -15,6 +16,8 @@ use crate::stream::StreamId;
 use crate::transcript::Transcript;
 
 const CONTEXT: &str = "peerchannel/1 batch";
+/// `Batch.bodies`
+const BODIES_FIELD: u32 = 3;
 
 /// A body, or the hash that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +176,11 @@ impl Batch {
     pub fn withhold(&self, withheld: impl Fn(Sequence) -> bool) -> Option<Self> {
         let bodies: Vec<Body> = self
             .messages()
-            .map(|(sequence, body)| if withheld(sequence) { Body::Withheld(body.hash()) } else { body.clone() })
+            .map(
+                |(sequence, body)| {
+                    if withheld(sequence) { Body::Withheld(body.hash()) } else { body.clone() }
+                },
+            )
             .collect();
         if !bodies.iter().any(|body| matches!(body, Body::Payload(_))) {
             return None;
@@ -197,9 +204,10 @@ impl Batch {
     }
 
     pub(crate) fn decode(encoded: Bytes) -> Result<Self, DecodeError> {
+        // Counted before they are taken apart: an empty body is 2 bytes here, 32 in memory.
+        limit("batch", count_field(&encoded, BODIES_FIELD)?, BATCH_MESSAGES_MAX)?;
         let message = proto::Batch::decode(encoded.clone())?;
         let header = proto::BatchHeader::decode(message.header.clone())?;
-        limit("batch", message.bodies.len(), BATCH_MESSAGES_MAX)?;
         limit("withheld", message.withheld.len(), message.bodies.len())?;
         if message.bodies.is_empty() || header.count as usize != message.bodies.len() {
             return Err(DecodeError::Invalid { field: "count", why: "not the number of bodies, or zero" });

@@ -173,8 +173,11 @@ pub enum ControlFrame {
 }
 
 impl ControlFrame {
-    /// The frame with its length prefix, ready to send. Lists beyond their limits are cut:
-    /// callers split them into several frames.
+    /// The frame with its length prefix, ready to send.
+    ///
+    /// Referrals beyond the 10th are left out. A longer list of anything else, or a frame beyond
+    /// [`CONTROL_FRAME_MAX`](crate::limits::CONTROL_FRAME_MAX), is encoded as it is and refused
+    /// by the receiver: callers split what must all arrive into several frames.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         encode_framed(&proto::ControlFrame { kind: Some(self.to_kind()) })

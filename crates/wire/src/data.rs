@@ -15,7 +15,7 @@ use crate::error::DecodeError;
 use crate::frame::{encode_framed, put_varint};
 use crate::generated as proto;
 use crate::id::LinkNumber;
-use crate::limits::{DICTIONARY_MAX, HOPS_MAX};
+use crate::limits::{DICTIONARY_MAX, HOP_COUNT_MAX, HOPS_MAX};
 use crate::stream::StreamId;
 
 /// A data lane of a link. The control lane is the bidirectional stream itself.
@@ -72,7 +72,7 @@ impl LaneHeader {
 pub struct Flood {
     /// Origin, epoch and channel.
     pub stream: StreamId,
-    /// Links travelled before this one.
+    /// Links travelled before this one; what arrives is at most 65,535.
     pub hops: u32,
     /// The batch, passed on verbatim and shared by every link it goes to.
     pub batch: Arc<Batch>,
@@ -83,7 +83,7 @@ pub struct Flood {
 pub struct Local {
     /// Links it may still travel after this one; at most 64.
     pub hops_left: u32,
-    /// Links travelled before this one.
+    /// Links travelled before this one; what arrives is at most 65,535.
     pub hops: u32,
     /// The message, passed on verbatim.
     pub message: Aside,
@@ -94,7 +94,7 @@ pub struct Local {
 pub struct Volatile {
     /// How long it is still worth forwarding, in ms.
     pub remaining_ms: u32,
-    /// Links travelled before this one.
+    /// Links travelled before this one; what arrives is at most 65,535.
     pub hops: u32,
     /// The message, passed on verbatim.
     pub message: Aside,
@@ -231,14 +231,15 @@ impl LaneDecoder {
             proto::data_frame::Kind::Flood(flood) => {
                 let stream = self.stream(flood.stream, flood.define.as_ref())?;
                 let batch = Arc::new(Batch::decode(flood.batch)?);
-                Ok(DataFrame::Flood(Flood { stream, hops: flood.hops, batch }))
+                Ok(DataFrame::Flood(Flood { stream, hops: flood.hops.min(HOP_COUNT_MAX), batch }))
             }
             proto::data_frame::Kind::Local(local) => {
                 let message = Aside::decode(AsideKind::Local, local.content, &local.signature)?;
                 if local.hops_left > HOPS_MAX {
                     return Err(DecodeError::Invalid { field: "hops_left", why: "above 64" });
                 }
-                Ok(DataFrame::Local(Local { hops_left: local.hops_left, hops: local.hops, message }))
+                let hops = local.hops.min(HOP_COUNT_MAX);
+                Ok(DataFrame::Local(Local { hops_left: local.hops_left, hops, message }))
             }
             proto::data_frame::Kind::Volatile(_) => {
                 Err(DecodeError::Invalid { field: "data frame", why: "volatile outside a datagram" })
@@ -296,7 +297,7 @@ pub fn decode_volatile(body: Bytes) -> Result<Volatile, DecodeError> {
     match proto::DataFrame::decode(body)?.kind {
         Some(proto::data_frame::Kind::Volatile(v)) => Ok(Volatile {
             remaining_ms: v.remaining_ms,
-            hops: v.hops,
+            hops: v.hops.min(HOP_COUNT_MAX),
             message: Aside::decode(AsideKind::Volatile, v.content, &v.signature)?,
         }),
         _ => Err(DecodeError::Invalid { field: "datagram", why: "not a volatile message" }),

@@ -4,6 +4,7 @@
 //! announces a long frame and sends nothing costs nothing. docs/protocol.md section 1.
 
 use bytes::{Buf, Bytes, BytesMut};
+use prost::encoding::DecodeContext;
 
 use crate::error::DecodeError;
 
@@ -105,6 +106,17 @@ pub(crate) fn put_varint(buffer: &mut BytesMut, mut value: u64) {
         value >>= 7;
     }
     buffer.extend_from_slice(&[value.to_le_bytes()[0]]);
+}
+
+/// How often a field occurs at the top of a protobuf message, without taking memory for it.
+pub(crate) fn count_field(mut message: &[u8], field: u32) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    while !message.is_empty() {
+        let (number, wire_type) = prost::encoding::decode_key(&mut message)?;
+        count += usize::from(number == field);
+        prost::encoding::skip_field(wire_type, number, &mut message, DecodeContext::default())?;
+    }
+    Ok(count)
 }
 
 /// Prefixes one message with its length: a complete frame, ready to send.

@@ -83,6 +83,10 @@ pub const VOLATILE_KEY_MAX: usize = 64;
 /// Largest payload of a direct message: it shares the control lane.
 pub const DIRECT_PAYLOAD_MAX: usize = 32 * 1024;
 
+/// Where counts of links travelled stop: far beyond any mesh's diameter, far below overflow
+/// at the next addition. A larger one is read as this, since a relay is not to blame for it.
+pub const HOP_COUNT_MAX: u32 = 65_535;
+
 /// Most links a hop-limited message may travel (protocol.md section 4).
 pub const HOPS_MAX: u32 = 64;
 

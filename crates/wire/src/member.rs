@@ -9,6 +9,7 @@ use crate::address::{NodeAddress, socket_to_proto, sockets_from_proto};
 use crate::error::DecodeError;
 use crate::generated as proto;
 use crate::id::{Epoch, MeshId, NodeId, Signature};
+use crate::limits::NODE_ADDRESSES_MAX;
 use crate::name::MemberName;
 use crate::transcript::Transcript;
 
@@ -34,20 +35,17 @@ pub struct MemberFacts {
 }
 
 impl MemberFacts {
-    /// Encodes the facts: what the node signs and others pass on verbatim.
+    /// Encodes the facts: what the node signs and others pass on verbatim. Addresses beyond
+    /// the 16th are left out.
     #[must_use]
-    pub fn unsigned(self) -> UnsignedMember {
+    pub fn unsigned(mut self) -> UnsignedMember {
+        self.addresses.truncate(NODE_ADDRESSES_MAX);
         let encoded = proto::MemberFacts {
             node: Bytes::copy_from_slice(self.node.as_bytes()),
             epoch: self.epoch.get(),
             incarnation: self.incarnation,
             name: self.name.as_str().to_owned(),
-            addresses: self
-                .addresses
-                .iter()
-                .take(crate::limits::NODE_ADDRESSES_MAX)
-                .map(socket_to_proto)
-                .collect(),
+            addresses: self.addresses.iter().map(socket_to_proto).collect(),
         }
         .encode_to_vec();
         UnsignedMember { facts: self, encoded: encoded.into() }
