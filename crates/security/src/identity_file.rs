@@ -94,7 +94,13 @@ pub enum EpochSource {
     /// the first epoch of a mesh, and later joins in this process count on from there.
     Ephemeral(EphemeralEpochs),
     /// The identity has a file.
-    Stored(IdentityFile),
+    Stored(Box<IdentityFile>),
+}
+
+impl From<IdentityFile> for EpochSource {
+    fn from(file: IdentityFile) -> Self {
+        Self::Stored(Box::new(file))
+    }
 }
 
 impl EpochSource {
