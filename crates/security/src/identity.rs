@@ -191,6 +191,13 @@ impl Identity {
         Signature::from_bytes(self.key.sign(transcript).to_bytes())
     }
 
+    /// A secret of its own for one purpose, the same in every process that has this identity
+    /// (BLAKE3 `derive_key`). `context` is a constant that names the program and the purpose.
+    #[must_use]
+    pub fn derive_key(&self, context: &'static str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(context, self.key.as_bytes()))
+    }
+
     /// The private key as PKCS#8 DER, for the TLS library.
     #[allow(dead_code)] // Used by the TLS configurations.
     pub(crate) fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {

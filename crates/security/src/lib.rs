@@ -8,6 +8,7 @@ mod identity_file;
 mod mesh_id;
 mod pake;
 mod password;
+mod tls;
 mod verify;
 
 pub use admission::{
@@ -20,4 +21,5 @@ pub use mesh_id::{mesh_id, mesh_tag, resolver_key};
 pub use password::{
     PASSWORD_BITS_MIN, PASSWORD_BYTES_MAX, Password, PasswordError, StretchError, StretchedPassword,
 };
+pub use tls::{PresentedNode, Tls, TlsError, node_id_from_spki};
 pub use verify::verify;
