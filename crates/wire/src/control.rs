@@ -172,6 +172,9 @@ pub enum ControlFrame {
     },
 }
 
+/// Field 4, length-delimited: `ControlFrame.disconnect`.
+const DISCONNECT_TAG: u8 = 4 << 3 | 2;
+
 impl ControlFrame {
     /// The frame with its length prefix, ready to send.
     ///
@@ -190,6 +193,13 @@ impl ControlFrame {
     pub fn decode(body: Bytes) -> Result<Self, DecodeError> {
         let kind = proto::ControlFrame::decode(body)?.kind.ok_or(DecodeError::Missing("control frame"))?;
         Self::from_kind(kind)
+    }
+
+    /// Whether the body of a frame is a [`Disconnect`], without decoding it: the link holds it
+    /// back until the data lanes ended.
+    #[must_use]
+    pub fn is_disconnect(body: &[u8]) -> bool {
+        body.first() == Some(&DISCONNECT_TAG)
     }
 
     fn to_kind(&self) -> Kind {
