@@ -55,7 +55,7 @@ pub struct LinkReader {
     control: Option<InLane>,
     interactive: Option<InLane>,
     bulk: Option<InLane>,
-    lanes: mpsc::Receiver<IncomingLane>,
+    lanes: mpsc::Receiver<Box<IncomingLane>>,
     datagrams: mpsc::Receiver<Bytes>,
     // A Disconnect, and what came behind it, that waits for the end of the data lanes.
     held: Option<(Vec<Bytes>, InFlight)>,
@@ -67,7 +67,7 @@ pub struct LinkReader {
 /// What one turn of the loop in `recv` brought.
 enum Turn {
     Lane(Lane, Step),
-    NewLane(IncomingLane),
+    NewLane(Box<IncomingLane>),
     Datagram(Bytes),
     Noticed,
     Over,
@@ -79,7 +79,7 @@ impl LinkReader {
         shared: Arc<LinkShared>,
         connection: &Connection,
         control: Option<(RecvStream, FrameDecoder)>,
-        lanes: mpsc::Receiver<IncomingLane>,
+        lanes: mpsc::Receiver<Box<IncomingLane>>,
         datagrams: mpsc::Receiver<Bytes>,
     ) -> Self {
         let config = connection.config();
@@ -152,7 +152,8 @@ impl LinkReader {
     fn take(&mut self, turn: Turn) -> Option<LinkEvent> {
         match turn {
             Turn::Lane(lane, step) => return self.take_step(lane, step),
-            Turn::NewLane(IncomingLane { header, stream, decoder }) => {
+            Turn::NewLane(lane) => {
+                let IncomingLane { header, stream, decoder } = *lane;
                 let lane = Lane::from(header.lane);
                 let incoming = InLane::new(stream, decoder, self.limits.of(lane));
                 match lane {

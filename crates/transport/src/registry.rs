@@ -46,7 +46,7 @@ pub(crate) struct IncomingLane {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) link: Arc<LinkShared>,
-    pub(crate) lanes: mpsc::Sender<IncomingLane>,
+    pub(crate) lanes: mpsc::Sender<Box<IncomingLane>>,
     pub(crate) datagrams: mpsc::Sender<Bytes>,
 }
 
@@ -127,7 +127,7 @@ impl Registry {
         }
     }
 
-    async fn read_header(&self, mut stream: RecvStream) -> Option<IncomingLane> {
+    async fn read_header(&self, mut stream: RecvStream) -> Option<Box<IncomingLane>> {
         let mut decoder = FrameDecoder::new(LaneHeader::LIMIT);
         let reading = timeout(HEADER_WITHIN, async {
             loop {
@@ -147,7 +147,7 @@ impl Registry {
         match reading.await.unwrap_or(Err(CloseReason::DeadlinePassed)) {
             Ok(header) => {
                 decoder.set_limit(Lane::from(header.lane).frame_max());
-                Some(IncomingLane { header, stream, decoder })
+                Some(Box::new(IncomingLane { header, stream, decoder }))
             }
             Err(reason) => {
                 let _ = stream.stop(reason.varint());
@@ -156,7 +156,7 @@ impl Registry {
         }
     }
 
-    async fn hand_over_or_wait(&self, mut lane: IncomingLane) -> Result<(), IncomingLane> {
+    async fn hand_over_or_wait(&self, mut lane: Box<IncomingLane>) -> Result<(), Box<IncomingLane>> {
         // Subscribed before the first look, so that no change is missed.
         let mut changed = self.changed.subscribe();
         let mut parked: Option<Parked<'_>> = None;
@@ -189,7 +189,7 @@ impl Registry {
     }
 
     /// `Ok` if the lane found its link, be it to be refused there.
-    fn hand_over(&self, mut lane: IncomingLane) -> Result<(), IncomingLane> {
+    fn hand_over(&self, mut lane: Box<IncomingLane>) -> Result<(), Box<IncomingLane>> {
         let mut links = self.lock();
         let Some(entry) = links.established.get_mut(&lane.header.link) else { return Err(lane) };
         let kind = Lane::from(lane.header.lane);
