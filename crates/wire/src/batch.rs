@@ -54,12 +54,14 @@ struct Header {
 impl UnsignedBatch {
     /// A batch of the messages `first`, `first + 1`, … in the order given.
     ///
-    /// Returns `None` if there is no payload, more than [`BATCH_MESSAGES_MAX`], or `first`
-    /// is zero: callers gather within those limits.
+    /// Returns `None` if there is no payload, more than [`BATCH_MESSAGES_MAX`], more than
+    /// [`MESSAGE_MAX`] bytes of them, or `first` is zero: callers gather within those limits.
     #[must_use]
     pub fn new(first: Sequence, published_ms: u64, payloads: Vec<Bytes>) -> Option<Self> {
         let count = u32::try_from(payloads.len()).ok()?;
-        if first == Sequence::ZERO || payloads.is_empty() || payloads.len() > BATCH_MESSAGES_MAX {
+        let bytes: usize = payloads.iter().map(Bytes::len).sum();
+        let too_much = payloads.len() > BATCH_MESSAGES_MAX || bytes > MESSAGE_MAX;
+        if first == Sequence::ZERO || payloads.is_empty() || too_much {
             return None;
         }
         let header = proto::BatchHeader { first: first.get(), count, published_ms };

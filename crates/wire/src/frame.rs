@@ -11,6 +11,12 @@ use crate::error::DecodeError;
 /// Most bytes of a length prefix: enough for every limit of this protocol.
 const LENGTH_BYTES_MAX: usize = 4;
 
+/// Frames up to this size get memory of their own; larger ones share the buffer they came in.
+/// Who keeps a message keeps that memory, and a buffer grows to 64 KiB and more: one kept chat
+/// line must not hold on to all of it. Copying so much costs a fraction of verifying its
+/// signature.
+const COPIED_MAX: usize = 16 * 1024;
+
 /// Cuts a byte stream into frames.
 ///
 /// Feed it with [`push`](Self::push), then take frames with [`next_frame`](Self::next_frame)
@@ -42,7 +48,9 @@ impl FrameDecoder {
     }
 
     /// The next complete frame without its length, or `None` if more bytes are needed.
-    /// The frame shares the decoder's buffer: no copy.
+    ///
+    /// A frame above 16 KiB shares the decoder's buffer. A smaller one has memory of its own,
+    /// so that keeping it keeps nothing else.
     ///
     /// # Errors
     /// [`DecodeError::FrameTooLong`] or [`DecodeError::BadLength`], as soon as the length
@@ -54,7 +62,12 @@ impl FrameDecoder {
         match split_length(&self.buffer, self.limit) {
             Ok(Some((prefix, length))) if self.buffer.len() - prefix >= length => {
                 self.buffer.advance(prefix);
-                Ok(Some(self.buffer.split_to(length).freeze()))
+                if length > COPIED_MAX {
+                    return Ok(Some(self.buffer.split_to(length).freeze()));
+                }
+                let frame = Bytes::copy_from_slice(&self.buffer[..length]);
+                self.buffer.advance(length);
+                Ok(Some(frame))
             }
             Ok(_) => Ok(None),
             Err(error) => {
@@ -152,6 +165,20 @@ mod tests {
         decoder.push(&[0; 50]);
         assert_eq!(decoder.next_frame(), Err(error), "an error is final");
         assert_eq!(decoder.pending(), 0, "and keeps nothing");
+    }
+
+    #[test]
+    fn a_kept_frame_keeps_only_its_own_memory() {
+        let mut decoder = FrameDecoder::new(100_000);
+        for length in [10, 500, COPIED_MAX] {
+            decoder.push(&framed(&vec![7; length]));
+            decoder.push(&framed(&vec![8; 60_000]));
+            let small = decoder.next_frame().unwrap().unwrap();
+            let large = decoder.next_frame().unwrap().unwrap();
+            assert_eq!((small.len(), large.len()), (length, 60_000));
+            let owner = small.try_into_mut().expect("nobody else has a part of it");
+            assert!(owner.capacity() <= length, "{} bytes for {length}", owner.capacity());
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //!
 //! # Limits come before memory
 //! [`FrameDecoder`] refuses a frame as soon as its length is known, and holds only bytes that
-//! arrived. Lists are counted against [`limits`] before they are taken apart. Payloads share the
+//! arrived. The messages of a batch are counted before they are taken apart. Payloads share the
 //! memory of the frame they came in.
 //!
 //! # What is signed is passed on verbatim
