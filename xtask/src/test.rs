@@ -19,6 +19,7 @@ struct Totals {
     passed: u64,
     failed: u64,
     ignored: u64,
+    names_of_failed: Vec<String>,
 }
 
 pub(crate) fn run(args: &[&str]) -> Result<(), String> {
@@ -47,8 +48,11 @@ pub(crate) fn run(args: &[&str]) -> Result<(), String> {
             outcome = Err(error);
         }
     }
-    let Totals { binaries, passed, failed, ignored } = totals;
+    let Totals { binaries, passed, failed, ignored, names_of_failed } = totals;
     println!("\ntests: {passed} passed, {failed} failed, {ignored} ignored in {binaries} binaries");
+    for name in names_of_failed {
+        println!("  FAILED {name}");
+    }
     print!("{}", skip_report(&read(&notes.skips)));
     if timings {
         let (table, exceeded) = timing_report(&read(&notes.timings));
@@ -115,8 +119,12 @@ fn counted(command: &mut Command, totals: &mut Totals) -> Result<(), String> {
 }
 
 impl Totals {
-    /// Counts `test result: ok. 12 passed; 0 failed; 1 ignored; …`; other lines count nothing.
+    /// Counts `test result: ok. 12 passed; 0 failed; 1 ignored; …` and notes the names in
+    /// `test a::name ... FAILED`; other lines count nothing.
     fn add(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.names_of_failed.push(name.to_owned());
+        }
         let Some((_, counts)) = line.split_once("test result: ").and_then(|(_, rest)| rest.split_once(". "))
         else {
             return;
@@ -197,7 +205,9 @@ mod tests {
         );
         totals.add("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out");
         totals.add("test a_name ... ok");
-        assert_eq!(totals, Totals { binaries: 2, passed: 14, failed: 1, ignored: 1 });
+        totals.add("test another::name ... FAILED");
+        let names_of_failed = vec!["another::name".to_owned()];
+        assert_eq!(totals, Totals { binaries: 2, passed: 14, failed: 1, ignored: 1, names_of_failed });
     }
 
     #[test]
