@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`StaticResolver`] | a few hosts that stay where they are | their addresses |
 //! | [`TicketResolver`] | an invitation by mail or chat | the ticket |
+//! | [`LanResolver`] | machines of one local network, nothing to set up | multicast |
 //! | [`CompositeResolver`] | several of these at once | |
 //!
 //! What people type on a command line, `static:192.0.2.7:4000` and the like, is read by
@@ -45,6 +46,7 @@ mod fixed;
 mod host;
 mod invited;
 mod keep;
+mod lan;
 mod registrar;
 mod resolver;
 mod uri;
@@ -54,6 +56,7 @@ pub use fixed::StaticResolver;
 pub use host::{HostPort, ParseHostPortError};
 pub use invited::TicketResolver;
 pub use keep::keep_registered;
+pub use lan::{LanOptions, LanResolver};
 pub use peerchannel_wire::{MeshKey, NodeId};
 pub use registrar::{Registrar, RegistrarStep};
 pub use resolver::{BoxFuture, Found, Lease, Registration, Resolver, ResolverError};
