@@ -43,8 +43,9 @@ pub fn resolver_key(mesh: &MeshId) -> [u8; 32] {
     blake3::derive_key(RESOLVER_KEY, mesh.as_bytes())
 }
 
-/// The exporter context of the mesh tag. The responder must know it before it knows the
-/// mesh. The opener's id is in it, so that a tag sent back by its receiver names nothing.
+/// The exporter context of the mesh tag: (attempt, opener). The responder must know it before
+/// it knows the mesh. The opener's id is in it, so that a tag sent back by its receiver names
+/// nothing.
 pub(crate) fn tag_context(attempt: u32, opener: &NodeId) -> [u8; 36] {
     let mut context = [0; 36];
     context[..4].copy_from_slice(&attempt.to_be_bytes());
@@ -52,13 +53,13 @@ pub(crate) fn tag_context(attempt: u32, opener: &NodeId) -> [u8; 36] {
     context
 }
 
-/// The exporter context of proofs: (mesh id, attempt), and a byte that makes its length
-/// differ from the tag's context, so that the two never coincide.
-pub(crate) fn proof_context(mesh: &MeshId, attempt: u32) -> [u8; 37] {
-    let mut context = [0; 37];
-    context[0] = 1;
-    context[1..33].copy_from_slice(mesh.as_bytes());
-    context[33..].copy_from_slice(&attempt.to_be_bytes());
+/// The exporter context of proofs: (attempt, opener, mesh id). The opener's id is in it, so
+/// that two attempts in opposite directions never share a session id. Longer than the
+/// context of the tag, so that the two never coincide.
+pub(crate) fn proof_context(attempt: u32, opener: &NodeId, mesh: &MeshId) -> [u8; 68] {
+    let mut context = [0; 68];
+    context[..36].copy_from_slice(&tag_context(attempt, opener));
+    context[36..].copy_from_slice(mesh.as_bytes());
     context
 }
 

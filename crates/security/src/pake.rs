@@ -6,7 +6,7 @@
 //!
 //! - PRS = the stretched password,
 //! - CI  = protocol label and mesh id,
-//! - sid = a TLS exporter of the connection with context (mesh id, attempt),
+//! - sid = a TLS exporter of the connection with context (attempt, opener, mesh id),
 //! - ADa, ADb = role and both node ids, since the exporter alone does not cover the client's
 //!   key (docs/protocol.md section 2).
 //!
@@ -56,7 +56,7 @@ pub(crate) struct Binding<'a> {
     pub(crate) mesh: &'a MeshId,
     pub(crate) opener: &'a NodeId,
     pub(crate) responder: &'a NodeId,
-    /// The exporter with context (mesh id, attempt).
+    /// The exporter with context (attempt, opener, mesh id).
     pub(crate) exporter: &'a [u8; 32],
 }
 

@@ -97,7 +97,7 @@ impl Opener {
         self.state = match admission.credential() {
             Credential::Open(_) => State::AwaitReplyOpen,
             Credential::Password(password) => {
-                let exporter = export(&proof_context(&self.mesh, attempt))?;
+                let exporter = export(&proof_context(attempt, &context.me, &self.mesh))?;
                 let (me, peer) = (context.me, context.peer);
                 let binding =
                     Binding { mesh: &self.mesh, opener: &me, responder: &peer, exporter: &exporter };

@@ -179,7 +179,7 @@ impl Responder {
                     let wait = |after| No { reason: AdmissionRefusal::Busy, retry_after: Some(after) };
                     reception.gate.guess(now, permit, &mesh).map_err(wait)?;
                 }
-                let exporter = exporter(&proof_context(&mesh, hello.attempt)).ok_or_else(busy)?;
+                let exporter = exporter(&proof_context(hello.attempt, &peer, &mesh)).ok_or_else(busy)?;
                 let binding = Binding { mesh: &mesh, opener: &peer, responder: &me, exporter: &exporter };
                 let mut rng = ChaCha20Rng::from_seed(*self.seed);
                 let (share, key) = respond(&binding, password.key(), &peer_share, &mut rng)
