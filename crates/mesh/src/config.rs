@@ -157,12 +157,7 @@ impl Config {
         range("max_message", self.max_message, 1, limits::MESSAGE_MAX.min(self.retention_bytes / 4))?;
         range("retention_bytes", self.retention_bytes, 1 << 16, 1 << 34)?;
         range("hold_back_bytes", self.hold_back_bytes, self.max_message, 1 << 34)?;
-        range(
-            "publish_window_bytes",
-            self.publish_window_bytes,
-            self.max_message,
-            self.retention_bytes / 2,
-        )?;
+        range("publish_window_bytes", self.publish_window_bytes, self.max_message, self.retention_bytes / 2)?;
         range("held_alone_bytes", self.held_alone_bytes, self.max_message, self.retention_bytes / 2)?;
         range("streams_max", self.streams_max, 16, 1 << 20)?;
         range("channels_per_origin_max", self.channels_per_origin_max, 1, self.streams_max)?;

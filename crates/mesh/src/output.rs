@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use peerchannel_wire::{
     ChannelName, ControlFrame, DataFrame, Disconnect, DisconnectReason, Epoch, LinkNumber, MemberName,
-    MeshId, NodeId, Refuse, RefuseReason, Sequence, Signature, StreamId, Transcript, UnsignedAside,
-    UnsignedBatch, UnsignedMember,
+    NodeId, Refuse, RefuseReason, Sequence, Signature, StreamId, Transcript,
 };
 
 use crate::input::{Candidate, DialFailure, DialId, JobId, LinkId, LinkLoss};
@@ -64,7 +63,7 @@ pub enum Output {
         /// To be named in the answer.
         job: JobId,
         /// What to sign.
-        subject: Unsigned,
+        transcript: Transcript,
     },
     /// Check a signature; answer with `Verified`.
     Verify {
@@ -97,34 +96,6 @@ impl From<Farewell> for ControlFrame {
         match farewell {
             Farewell::Disconnect(disconnect) => Self::Disconnect(disconnect),
             Farewell::Refuse(refuse) => Self::Refuse(refuse),
-        }
-    }
-}
-
-/// Something of this node's that needs its signature.
-#[derive(Debug)]
-pub enum Unsigned {
-    /// A batch of a stream.
-    Batch {
-        /// The stream.
-        stream: StreamId,
-        /// The batch.
-        batch: UnsignedBatch,
-    },
-    /// A hop-limited or volatile message.
-    Aside(UnsignedAside),
-    /// The node's member record.
-    Member(UnsignedMember),
-}
-
-impl Unsigned {
-    /// The bytes to sign.
-    #[must_use]
-    pub fn transcript(&self, mesh: &MeshId) -> Transcript {
-        match self {
-            Self::Batch { stream, batch } => batch.transcript(mesh, stream),
-            Self::Aside(aside) => aside.transcript(mesh),
-            Self::Member(member) => member.transcript(mesh),
         }
     }
 }

@@ -1,0 +1,555 @@
+//! Links: Connect, Welcome, Refuse, Disconnect, and two links to one node.
+//!
+//! Two links to one node id are resolved the same way at both ends (docs/protocol.md
+//! section 3): the higher epoch wins; of one epoch and dialed by the same side, the newer wins
+//! after the older failed a test; else the one dialed by the larger id is closed.
+
+use std::time::Duration;
+
+use peerchannel_wire::limits::{POSITIONS_MAX, REFERRALS_MAX};
+use peerchannel_wire::{
+    Connect, ControlFrame, Disconnect, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress, Position,
+    Refuse, RefuseReason, Sequence, Welcome,
+};
+
+use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
+use crate::link::{Level, Link, LinkState};
+use crate::node::{Leaving, Node};
+use crate::output::{Event, Farewell, NeighborLoss, Output};
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Most links of one mesh at once, handshakes and direct ones included. Beyond, new ones are
+/// closed unanswered: three times the neighbor limit, and room for direct messages.
+const LINKS_MAX: usize = 256;
+
+/// Most links for direct messages that others may open.
+const DIRECT_LINKS_MAX: usize = 32;
+
+/// Shortest test of an older link to the same node.
+const TEST_MIN: Duration = Duration::from_millis(50);
+
+/// How long messages may still come after a Disconnect.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// A node that was dropped, or that left, is not dialed again before this.
+const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
+
+/// What this node knows of the time before it joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Baseline {
+    /// No neighbor has told it where the streams stand: nothing is delivered yet.
+    Unknown,
+    /// Everything above the positions told is for this node.
+    Known,
+}
+
+enum Verdict {
+    KeepNew { drop: Option<LinkId> },
+    KeepOld,
+    Test(LinkId),
+    Stale,
+}
+
+impl Node {
+    pub(crate) fn on_link_opened(&mut self, now: Time, opened: LinkOpened) {
+        let dial = opened.dial.and_then(|id| self.dials.remove(&id));
+        let purpose = match &dial {
+            Some(dial) if dial.candidate.is_none() => LinkPurpose::Direct,
+            _ => LinkPurpose::Neighbor,
+        };
+        if let Some(key) = dial.as_ref().and_then(|dial| dial.candidate) {
+            self.candidates.succeeded(key, opened.peer);
+        }
+        if self.leaving != Leaving::No || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
+            return self.order(Output::Close { link: opened.link });
+        }
+        self.links.insert(Link {
+            id: opened.link,
+            peer: opened.peer,
+            dial: opened.dial,
+            address: opened.address,
+            number: opened.number,
+            rtt: opened.rtt,
+            state: LinkState::Awaiting,
+            purpose,
+            epoch: None,
+            since: now,
+            verdict: None,
+            lanes_finished: 0,
+            level: Level::Low,
+            told_congested: false,
+            announce: std::collections::BTreeMap::new(),
+            serving: std::collections::VecDeque::new(),
+            digest_interval: crate::reconcile::DIGEST_INTERVAL,
+            acked: std::collections::BTreeMap::new(),
+            progress: now,
+            slow: false,
+            useful: 0,
+            duplicates: 0,
+            ping: None,
+        });
+        self.timers.set(Timer::Link(opened.link), now + self.config.connect_timeout);
+        if opened.dial.is_some() {
+            self.send_connect(opened.link);
+        }
+    }
+
+    /// Sends Connect on a link we opened, once our own record is signed.
+    pub(crate) fn send_connect(&mut self, id: LinkId) {
+        let (Some(member), Some(link)) = (self.record.clone(), self.links.get_mut(id)) else { return };
+        link.state = LinkState::Connecting;
+        let connect = Connect {
+            epoch: self.me.epoch,
+            purpose: link.purpose,
+            joining: self.baseline != Baseline::Known,
+            member,
+        };
+        self.control(id, ControlFrame::Connect(connect));
+    }
+
+    pub(crate) fn on_connect(&mut self, now: Time, id: LinkId, connect: Connect) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let peer = link.peer;
+        if connect.member.facts().node != peer || connect.member.facts().epoch != connect.epoch {
+            return self.violation(now, id, "a member record of another node or epoch");
+        }
+        link.purpose = connect.purpose;
+        link.epoch = Some(connect.epoch);
+        if self.record.is_none() {
+            return self.refuse(now, id, RefuseReason::NodeBusy);
+        }
+        if connect.purpose == LinkPurpose::Direct {
+            let direct = self.links.iter().filter(|l| l.purpose == LinkPurpose::Direct && l.is_up()).count();
+            if direct >= DIRECT_LINKS_MAX {
+                return self.refuse(now, id, RefuseReason::NodeBusy);
+            }
+            return self.welcome(now, id, &connect);
+        }
+        match self.judge_duplicate(id) {
+            Verdict::Stale => self.refuse(now, id, RefuseReason::StaleEpoch),
+            Verdict::KeepOld => self.refuse(now, id, RefuseReason::DuplicateNeighbor),
+            Verdict::Test(old) => self.test_older(now, id, old, connect),
+            Verdict::KeepNew { drop } => {
+                // The replaced link frees its own place.
+                let others = self.links.flooding().filter(|l| Some(l.id) != drop).count();
+                if others >= self.config.neighbors_high {
+                    return self.refuse(now, id, RefuseReason::NodeBusy);
+                }
+                self.welcome(now, id, &connect);
+                if let Some(old) = drop {
+                    self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
+                }
+            }
+        }
+    }
+
+    fn judge_duplicate(&self, id: LinkId) -> Verdict {
+        let Some(new) = self.links.get(id) else { return Verdict::KeepOld };
+        let known = self.members.get(new.peer).map(|member| member.record.facts().epoch);
+        if known > new.epoch {
+            return Verdict::Stale;
+        }
+        let Some(old) = self.links.flooding().find(|l| l.peer == new.peer && l.id != id) else {
+            return Verdict::KeepNew { drop: None };
+        };
+        if new.epoch != old.epoch {
+            return if new.epoch > old.epoch {
+                Verdict::KeepNew { drop: Some(old.id) }
+            } else {
+                Verdict::Stale
+            };
+        }
+        if new.opened_by_us() == old.opened_by_us() {
+            return Verdict::Test(old.id);
+        }
+        // One was dialed by each side: the one dialed by the larger id is closed.
+        let dialed_by_larger = |link: &Link| link.opened_by_us() == (self.me.node > link.peer);
+        if dialed_by_larger(new) { Verdict::KeepOld } else { Verdict::KeepNew { drop: Some(old.id) } }
+    }
+
+    fn test_older(&mut self, now: Time, id: LinkId, old: LinkId, connect: Connect) {
+        let nonce = self.chance.number();
+        let Some(link) = self.links.get_mut(old) else { return };
+        let wait = TEST_MIN.max(link.rtt * 2);
+        link.ping = Some((nonce, now));
+        self.control(old, ControlFrame::Ping(nonce));
+        if let Some(link) = self.links.get_mut(id) {
+            link.state = LinkState::Testing { old, connect: Box::new(connect) };
+            self.timers.set(Timer::Link(id), now + wait);
+        }
+    }
+
+    /// The older link of a test answered: it stays.
+    pub(crate) fn older_answers(&mut self, now: Time, old: LinkId) {
+        let testing: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|l| matches!(l.state, LinkState::Testing { old: tested, .. } if tested == old))
+            .map(|l| l.id)
+            .collect();
+        for id in testing {
+            self.refuse(now, id, RefuseReason::DuplicateNeighbor);
+        }
+    }
+
+    fn welcome(&mut self, now: Time, id: LinkId, connect: &Connect) {
+        let referrals = self.referrals(id);
+        let (Some(member), Some(link)) = (self.record.clone(), self.links.get(id)) else { return };
+        let welcome = Welcome {
+            epoch: self.me.epoch,
+            joining: self.baseline != Baseline::Known,
+            member,
+            link_number: link.number,
+            referrals,
+        };
+        self.control(id, ControlFrame::Welcome(welcome));
+        self.on_member_statement(now, id, connect.member.clone(), MemberStatus::Alive);
+        self.link_up(now, id, connect.joining);
+    }
+
+    pub(crate) fn on_welcome(&mut self, now: Time, id: LinkId, welcome: Welcome) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let facts = welcome.member.facts();
+        if facts.node != link.peer || facts.epoch != welcome.epoch || welcome.link_number != link.number {
+            return self.violation(now, id, "a Welcome of another node, epoch or link");
+        }
+        link.epoch = Some(welcome.epoch);
+        self.learn_referrals(now, &welcome.referrals);
+        let older: Vec<LinkId> = self
+            .links
+            .flooding()
+            .filter(|l| self.links.get(id).is_some_and(|new| new.peer == l.peer && new.id != l.id))
+            .map(|l| l.id)
+            .collect();
+        // The responder has decided already; we come to the same result.
+        let keep_new = match self.judge_duplicate(id) {
+            Verdict::KeepNew { .. } | Verdict::Test(_) => true,
+            Verdict::KeepOld | Verdict::Stale => older.is_empty(),
+        };
+        self.on_member_statement(now, id, welcome.member, MemberStatus::Alive);
+        self.link_up(now, id, welcome.joining);
+        if keep_new {
+            for old in older {
+                self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
+            }
+        } else {
+            self.drop_link(now, id, DisconnectReason::DuplicateNeighbor);
+        }
+    }
+
+    /// The link may carry everything from here on.
+    fn link_up(&mut self, now: Time, id: LinkId, joining: bool) {
+        let online = self.links.flooding().next().is_some();
+        let Some(link) = self.links.get_mut(id) else { return };
+        let (peer, address, number, purpose) = (link.peer, link.address, link.number, link.purpose);
+        link.state = LinkState::Up;
+        link.since = now;
+        link.progress = now;
+        self.timers.cancel(&Timer::Link(id));
+        self.order(Output::Establish { link: id, number });
+        self.suspects.clear(peer);
+        self.timers.cancel(&Timer::Suspect(peer));
+        if purpose == LinkPurpose::Direct {
+            self.timers.set(Timer::Link(id), now + crate::direct::DIRECT_IDLE);
+            return self.send_waiting_directs(now, peer, id);
+        }
+        if !online {
+            self.tell(Event::Online);
+        }
+        if self.links.flooding().filter(|l| l.peer == peer).count() == 1 {
+            self.tell(Event::NeighborUp { node: peer, address });
+        }
+        if joining {
+            self.send_baseline(id);
+        }
+        self.send_members(id);
+        self.send_acks(id);
+        self.send_unconfirmed(id);
+        self.send_waiting_directs(now, peer, id);
+        self.send_digest(now, id);
+        self.resume_suspicions(now);
+        self.timers.set_by(Timer::Maintain, now);
+    }
+
+    fn send_baseline(&mut self, id: LinkId) {
+        // Own messages that nobody has yet are not history to anyone.
+        let own = self.publishing.channels.iter().map(|(channel, outgoing)| Position {
+            stream: self.own_stream(channel),
+            contiguous: outgoing.committed,
+        });
+        let others = self
+            .streams
+            .iter()
+            .map(|(stream, inbound)| Position { stream: stream.clone(), contiguous: inbound.contiguous });
+        let positions: Vec<Position> =
+            own.chain(others).filter(|position| position.contiguous > Sequence::ZERO).collect();
+        let mut chunks = positions.chunks(POSITIONS_MAX).peekable();
+        if chunks.peek().is_none() {
+            return self.control(id, ControlFrame::Baseline { positions: Vec::new(), last: true });
+        }
+        let mut frames = Vec::new();
+        while let Some(chunk) = chunks.next() {
+            frames.push(ControlFrame::Baseline { positions: chunk.to_vec(), last: chunks.peek().is_none() });
+        }
+        for frame in frames {
+            self.control(id, frame);
+        }
+    }
+
+    pub(crate) fn on_baseline(&mut self, now: Time, id: LinkId, positions: &[Position], last: bool) {
+        // Every neighbor of a joining node tells; the first to finish decides.
+        if self.baseline == Baseline::Known {
+            return;
+        }
+        for position in positions {
+            if position.stream.origin == self.me.node && position.stream.epoch == self.me.epoch {
+                continue;
+            }
+            match self.streams.follow(&position.stream, position.contiguous, now) {
+                Ok(inbound) => {
+                    let dropped = inbound.skip_to(position.contiguous);
+                    inbound.sources.insert(id, position.contiguous);
+                    self.streams.held_bytes -= dropped;
+                }
+                Err(crate::inbound::Unfollowed::Full) => self.overloaded("streams"),
+                Err(crate::inbound::Unfollowed::Stale) => {}
+            }
+        }
+        if last {
+            self.baseline_known(now);
+        }
+    }
+
+    /// Delivers what arrived meanwhile and begins to compare positions.
+    pub(crate) fn baseline_known(&mut self, now: Time) {
+        self.baseline = Baseline::Known;
+        let streams: Vec<_> = self.streams.iter().map(|(stream, _)| stream.clone()).collect();
+        for stream in streams {
+            self.advance(now, &stream);
+        }
+        for link in self.links.flooding_ids() {
+            self.send_digest(now, link);
+        }
+    }
+
+    pub(crate) fn on_refuse(&mut self, now: Time, id: LinkId, refuse: Refuse) {
+        self.learn_referrals(now, &refuse.referrals);
+        let Some(link) = self.links.get(id) else { return };
+        let (peer, address, dial) = (link.peer, link.address, link.dial);
+        if refuse.reason != RefuseReason::DuplicateNeighbor {
+            self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
+        }
+        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        self.order(Output::Close { link: id });
+        self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::NotUsefulNeighbor));
+        if let Some(dial) = dial {
+            self.fail_directs_of(peer, dial);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, now: Time, id: LinkId, reason: RefuseReason) {
+        let referrals = self.referrals(id);
+        self.farewell(now, id, Farewell::Refuse(Refuse { reason, referrals }));
+    }
+
+    /// Ends a link that is up, in good order.
+    pub(crate) fn drop_link(&mut self, now: Time, id: LinkId, reason: DisconnectReason) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.verdict = Some(NeighborLoss::Dropped(reason));
+        let peer = link.peer;
+        if reason == DisconnectReason::NotUsefulNeighbor || reason == DisconnectReason::NodeTooSlow {
+            self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        }
+        let referrals = self.referrals(id);
+        self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
+    }
+
+    fn farewell(&mut self, now: Time, id: LinkId, farewell: Farewell) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.state == LinkState::Finishing {
+            return;
+        }
+        let was_up = link.carries_floods();
+        link.state = LinkState::Finishing;
+        self.timers.cancel_link(id);
+        self.timers.set(Timer::Link(id), now + DRAIN_LIMIT + DRAIN_LIMIT);
+        self.order(Output::Finish { link: id, farewell });
+        if was_up {
+            self.after_link_down(now, id);
+        }
+    }
+
+    /// Closes a link whose peer broke the protocol.
+    pub(crate) fn violation(&mut self, now: Time, id: LinkId, what: &'static str) {
+        self.stats.violations += 1;
+        let Some(link) = self.links.get(id) else { return };
+        tracing::debug!(peer = %link.peer.short(), what, "a neighbor broke the protocol");
+        if link.is_up() {
+            self.drop_link(now, id, DisconnectReason::ProtocolViolation);
+        } else {
+            self.order(Output::Close { link: id });
+            let loss = NeighborLoss::Dropped(DisconnectReason::ProtocolViolation);
+            self.on_link_closed(now, id, loss);
+        }
+    }
+
+    pub(crate) fn on_disconnect(&mut self, now: Time, id: LinkId, disconnect: Disconnect) {
+        self.learn_referrals(now, &disconnect.referrals);
+        let Some(link) = self.links.get_mut(id) else { return };
+        let (peer, floods) = (link.peer, link.carries_floods());
+        link.state = LinkState::Draining(disconnect.reason);
+        link.verdict = Some(NeighborLoss::Disconnected(disconnect.reason));
+        let drained = link.lanes_finished >= 2;
+        if disconnect.reason == DisconnectReason::LeavingMesh {
+            self.candidates.remove(peer);
+        }
+        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        self.timers.cancel_link(id);
+        if drained || !floods {
+            self.end_draining(now, id);
+        } else {
+            self.timers.set(Timer::Link(id), now + DRAIN_LIMIT);
+        }
+    }
+
+    pub(crate) fn on_lane_finished(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.lanes_finished = link.lanes_finished.saturating_add(1);
+        if link.lanes_finished >= 2 && matches!(link.state, LinkState::Draining(_)) {
+            self.end_draining(now, id);
+        }
+    }
+
+    fn end_draining(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let (peer, state) = (link.peer, link.state.clone());
+        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
+        self.order(Output::Close { link: id });
+        self.on_link_closed(now, id, loss);
+        if state == LinkState::Draining(DisconnectReason::LeavingMesh) {
+            self.on_member_left(now, peer);
+        }
+    }
+
+    pub(crate) fn on_link_deadline(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        match &link.state {
+            LinkState::Up if link.purpose == LinkPurpose::Direct => {
+                self.drop_link(now, id, DisconnectReason::Idle);
+            }
+            LinkState::Up => {}
+            LinkState::Draining(_) => self.end_draining(now, id),
+            LinkState::Testing { old, connect } => {
+                // The older link did not answer in time.
+                let (old, connect) = (*old, connect.clone());
+                self.welcome(now, id, &connect);
+                self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
+            }
+            LinkState::Awaiting | LinkState::Connecting | LinkState::Finishing => {
+                self.order(Output::Close { link: id });
+                self.on_link_closed(now, id, NeighborLoss::Lost(crate::LinkLoss::TimedOut));
+            }
+        }
+    }
+
+    pub(crate) fn on_link_closed(&mut self, now: Time, id: LinkId, loss: NeighborLoss) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let was_up = link.carries_floods();
+        // A drained link was up until now.
+        let drained = matches!(link.state, LinkState::Draining(_));
+        let (peer, floods) = (link.peer, link.purpose == LinkPurpose::Neighbor);
+        if link.verdict.is_none() {
+            link.verdict = Some(loss);
+        }
+        link.state = LinkState::Finishing;
+        if was_up || (drained && floods) {
+            self.after_link_down(now, id);
+        }
+        let link = self.links.remove(id);
+        self.timers.cancel_link(id);
+        for (_, inbound) in self.streams.iter_mut() {
+            inbound.forget_link(id);
+        }
+        self.fail_sent_directs(id);
+        if was_up && matches!(link.and_then(|l| l.verdict), Some(NeighborLoss::Lost(_))) {
+            self.suspect(now, peer);
+        }
+        self.timers.set_by(Timer::Maintain, now);
+        if self.leaving == Leaving::Closing && self.links.is_empty() {
+            self.left();
+        }
+    }
+
+    /// Tells what the loss of a neighbor changes; the link itself may live on for its farewell.
+    fn after_link_down(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let peer = link.peer;
+        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
+        if !self.links.flooding().any(|l| l.peer == peer) {
+            self.tell(Event::NeighborDown { node: peer, loss });
+        }
+        if self.links.flooding().next().is_none() && self.leaving == Leaving::No {
+            self.tell(Event::Offline);
+            self.candidates.hurry(now);
+            self.resolve_soon(now);
+        }
+        self.recompute_confirmed(now);
+        self.timers.set_by(Timer::Maintain, now);
+    }
+
+    pub(crate) fn on_dial_failed(
+        &mut self,
+        now: Time,
+        id: DialId,
+        address: Option<std::net::SocketAddr>,
+        failure: DialFailure,
+    ) {
+        let Some(dial) = self.dials.remove(&id) else { return };
+        if let Some(key) = dial.candidate {
+            let isolated = self.links.flooding().next().is_none();
+            match &failure {
+                DialFailure::Oneself => self.candidates.failed_for_long(key, now, &mut self.chance),
+                DialFailure::Refused { retry_after, lasting, .. } => {
+                    let lasting = lasting.then_some(Duration::from_secs(30));
+                    let pause = retry_after.or(lasting);
+                    self.candidates.failed(key, pause, isolated, now, &mut self.chance);
+                }
+                DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {
+                    self.candidates.failed(key, None, isolated, now, &mut self.chance);
+                }
+            }
+        } else if let Some(node) = dial.node {
+            self.fail_waiting_directs(node);
+        }
+        if failure != DialFailure::Oneself {
+            self.tell(Event::DialFailed { node: dial.node, address, failure });
+        }
+        self.timers.set_by(Timer::Maintain, now);
+    }
+
+    /// Other neighbors this one may try, at random.
+    fn referrals(&mut self, to: LinkId) -> Vec<NodeAddress> {
+        let peer = self.links.get(to).map(|l| l.peer);
+        let known: Vec<NodeAddress> = self
+            .members
+            .iter()
+            .filter(|m| m.status == MemberStatus::Alive && Some(m.record.facts().node) != peer)
+            .filter_map(|m| m.record.address())
+            .collect();
+        self.chance.sample(known, REFERRALS_MAX)
+    }
+
+    fn learn_referrals(&mut self, now: Time, referrals: &[NodeAddress]) {
+        for referral in referrals {
+            self.learn_candidate(now, referral);
+        }
+    }
+
+    pub(crate) fn learn_candidate(&mut self, now: Time, address: &NodeAddress) {
+        if address.node() != self.me.node {
+            let candidate = Candidate { node: Some(address.node()), addresses: address.addresses().to_vec() };
+            self.candidates.add(candidate, false, now, &mut self.chance);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Streams of other origins: what is complete, what waits, who has what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use peerchannel_wire::{Epoch, NodeId, Sequence, StreamId};
+
+use crate::input::LinkId;
+use crate::output::GapReason;
+use crate::time::Time;
+
+/// Most separate ranges a stream remembers as barred by the filter. Beyond, the oldest is
+/// answered as gone instead.
+const BARRED_MAX: usize = 64;
+
+/// Most ranges asked for in one pull.
+pub(crate) const PULL_RANGES_MAX: usize = 32;
+
+/// A message that arrived, waiting for an earlier one.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) payload: Bytes,
+    pub(crate) hops: u32,
+    pub(crate) published_ms: u64,
+    /// What the filter said about delivering it here.
+    pub(crate) deliver: bool,
+}
+
+/// The search for missing messages of one stream.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// The first missing message; refusals below are about it.
+    pub(crate) missing: Sequence,
+    /// When the search for it began, or last made progress.
+    pub(crate) since: Time,
+    /// The neighbor asked last.
+    pub(crate) asked: Option<LinkId>,
+    /// Neighbors asked in this round.
+    pub(crate) tried: BTreeSet<LinkId>,
+    /// Neighbors that cannot serve it, why, and up to which sequence.
+    pub(crate) refused: BTreeMap<LinkId, (GapReason, Sequence)>,
+    /// Since when every announcer has refused.
+    pub(crate) refused_by_all: Option<Time>,
+}
+
+impl Repair {
+    pub(crate) fn new(missing: Sequence, now: Time) -> Self {
+        Self {
+            missing,
+            since: now,
+            asked: None,
+            tried: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            refused_by_all: None,
+        }
+    }
+}
+
+/// One stream of another origin.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    /// Every message up to here was delivered, is history, or was reported as a gap.
+    pub(crate) contiguous: Sequence,
+    // Invariant: every key is above `contiguous`, once the baseline is known.
+    held: BTreeMap<Sequence, Held>,
+    /// First and last sequence of batches whose signature is being verified, and their senders.
+    pub(crate) verifying: BTreeMap<Sequence, (Sequence, Vec<LinkId>)>,
+    /// How far each neighbor can probably serve.
+    pub(crate) sources: BTreeMap<LinkId, Sequence>,
+    // Ranges a filter barred from propagating, ascending.
+    barred: Vec<(Sequence, Sequence)>,
+    pub(crate) repair: Option<Repair>,
+    pub(crate) progress: Time,
+}
+
+impl Inbound {
+    pub(crate) fn new(baseline: Sequence, now: Time) -> Self {
+        Self {
+            contiguous: baseline,
+            held: BTreeMap::new(),
+            verifying: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            barred: Vec::new(),
+            repair: None,
+            progress: now,
+        }
+    }
+
+    /// Whether the message is here, was here, or was given up.
+    pub(crate) fn has(&self, sequence: Sequence) -> bool {
+        sequence <= self.contiguous || self.held.contains_key(&sequence)
+    }
+
+    /// Whether every message of the range is.
+    pub(crate) fn has_all(&self, first: Sequence, last: Sequence) -> bool {
+        if last <= self.contiguous {
+            return true;
+        }
+        let from = first.max(self.contiguous.next());
+        let wanted = last.get() - from.get() + 1;
+        self.held.range(from..=last).count() as u64 == wanted
+    }
+
+    pub(crate) fn hold(&mut self, sequence: Sequence, held: Held) {
+        self.held.insert(sequence, held);
+    }
+
+    /// The next message in order, if it is here.
+    pub(crate) fn pop_next(&mut self) -> Option<(Sequence, Held)> {
+        let next = self.contiguous.next();
+        let held = self.held.remove(&next)?;
+        self.contiguous = next;
+        Some((next, held))
+    }
+
+    /// Moves on past what is history or a gap. Returns the payload bytes it dropped.
+    pub(crate) fn skip_to(&mut self, position: Sequence) -> usize {
+        if position <= self.contiguous {
+            return 0;
+        }
+        let rest = self.held.split_off(&position.next());
+        let dropped = std::mem::replace(&mut self.held, rest);
+        self.contiguous = position;
+        dropped.values().map(|held| held.payload.len()).sum()
+    }
+
+    /// The furthest any neighbor can serve.
+    pub(crate) fn known_through(&self) -> Sequence {
+        let announced = self.sources.values().copied().max().unwrap_or_default();
+        let held = self.held.last_key_value().map(|(s, _)| *s).unwrap_or_default();
+        announced.max(held).max(self.contiguous)
+    }
+
+    /// The first missing message, if any neighbor has shown that it exists.
+    pub(crate) fn first_missing(&self) -> Option<Sequence> {
+        (self.known_through() > self.contiguous).then(|| self.contiguous.next())
+    }
+
+    /// The missing ranges up to `through`, at most [`PULL_RANGES_MAX`]; what is being verified
+    /// is not missing.
+    pub(crate) fn missing(&self, through: Sequence) -> Vec<(Sequence, Sequence)> {
+        let mut ranges = Vec::new();
+        let mut next = self.contiguous.next();
+        while next <= through && ranges.len() < PULL_RANGES_MAX {
+            if let Some((last, _)) = self.verifying.get(&next) {
+                next = last.next();
+                continue;
+            }
+            if self.held.contains_key(&next) {
+                next = next.next();
+                continue;
+            }
+            let held = self.held.range(next..).next().map(|(s, _)| s.previous());
+            let verifying = self.verifying.range(next..).next().map(|(s, _)| s.previous());
+            let end = held.into_iter().chain(verifying).fold(through, Sequence::min);
+            ranges.push((next, end));
+            next = end.next();
+        }
+        ranges
+    }
+
+    /// The last of the messages missing in a row from the first missing one on.
+    pub(crate) fn first_gap_end(&self) -> Sequence {
+        let through = self.known_through();
+        self.missing(through).first().map_or(self.contiguous, |(_, last)| *last)
+    }
+
+    pub(crate) fn bar(&mut self, sequence: Sequence) {
+        match self.barred.last_mut() {
+            Some((_, last)) if last.next() == sequence => *last = sequence,
+            _ => {
+                if self.barred.len() == BARRED_MAX {
+                    self.barred.remove(0);
+                }
+                self.barred.push((sequence, sequence));
+            }
+        }
+    }
+
+    /// The end of the barred range that holds this message.
+    pub(crate) fn barred_through(&self, sequence: Sequence) -> Option<Sequence> {
+        self.barred
+            .iter()
+            .find(|(first, last)| *first <= sequence && sequence <= *last)
+            .map(|(_, last)| *last)
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.values().map(|held| held.payload.len()).sum()
+    }
+
+    pub(crate) fn forget_link(&mut self, link: LinkId) {
+        self.sources.remove(&link);
+        for (_, sources) in self.verifying.values_mut() {
+            sources.retain(|source| *source != link);
+        }
+        if let Some(repair) = &mut self.repair {
+            repair.refused.remove(&link);
+            repair.tried.remove(&link);
+            if repair.asked == Some(link) {
+                repair.asked = None;
+            }
+        }
+    }
+}
+
+/// Why a stream is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfollowed {
+    /// Of an epoch that is over.
+    Stale,
+    /// A limit is reached.
+    Full,
+}
+
+/// All streams of other origins.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    table: BTreeMap<StreamId, Inbound>,
+    /// Epochs up to these are over: their streams were forgotten.
+    floors: BTreeMap<NodeId, Epoch>,
+    /// Payload bytes in all hold-backs.
+    pub(crate) held_bytes: usize,
+    streams_max: usize,
+    per_origin_max: usize,
+}
+
+impl Streams {
+    pub(crate) fn new(streams_max: usize, per_origin_max: usize) -> Self {
+        Self { table: BTreeMap::new(), floors: BTreeMap::new(), held_bytes: 0, streams_max, per_origin_max }
+    }
+
+    pub(crate) fn get(&self, id: &StreamId) -> Option<&Inbound> {
+        self.table.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &StreamId) -> Option<&mut Inbound> {
+        self.table.get_mut(id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&StreamId, &Inbound)> {
+        self.table.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&StreamId, &mut Inbound)> {
+        self.table.iter_mut()
+    }
+
+    /// Makes sure a stream is followed; a new one begins after `baseline`.
+    pub(crate) fn follow(
+        &mut self,
+        id: &StreamId,
+        baseline: Sequence,
+        now: Time,
+    ) -> Result<&mut Inbound, Unfollowed> {
+        if !self.table.contains_key(id) {
+            if self.floors.get(&id.origin).is_some_and(|floor| id.epoch <= *floor) {
+                return Err(Unfollowed::Stale);
+            }
+            let of_origin = self
+                .table
+                .range(id.clone()..)
+                .take_while(|(other, _)| other.origin == id.origin && other.epoch == id.epoch)
+                .chain(
+                    self.table
+                        .range(..id.clone())
+                        .rev()
+                        .take_while(|(other, _)| other.origin == id.origin && other.epoch == id.epoch),
+                )
+                .count();
+            if self.table.len() >= self.streams_max || of_origin >= self.per_origin_max {
+                return Err(Unfollowed::Full);
+            }
+        }
+        Ok(self.table.entry(id.clone()).or_insert_with(|| Inbound::new(baseline, now)))
+    }
+
+    /// The highest epoch followed of an origin.
+    pub(crate) fn newest_epoch(&self, origin: NodeId) -> Option<Epoch> {
+        self.table.keys().filter(|id| id.origin == origin).map(|id| id.epoch).max()
+    }
+
+    /// Forgets a stream for good: nothing of its epoch or an earlier one is followed again.
+    pub(crate) fn retire(&mut self, id: &StreamId) {
+        let Some(inbound) = self.table.remove(id) else { return };
+        self.held_bytes -= inbound.held_bytes();
+        let floor = self.floors.entry(id.origin).or_insert(id.epoch);
+        *floor = (*floor).max(id.epoch);
+        // One entry per origin that ever ended here: bounded like the streams themselves.
+        if self.floors.len() > self.streams_max {
+            self.floors.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(n: u64) -> Sequence {
+        Sequence::new(n).unwrap()
+    }
+
+    fn held() -> Held {
+        Held { payload: Bytes::from_static(b"x"), hops: 1, published_ms: 0, deliver: true }
+    }
+
+    fn inbound(contiguous: u64, held_back: &[u64]) -> Inbound {
+        let mut inbound = Inbound::new(seq(contiguous), Time::ZERO);
+        for n in held_back {
+            inbound.hold(seq(*n), held());
+        }
+        inbound
+    }
+
+    fn missing(inbound: &Inbound, through: u64) -> Vec<(u64, u64)> {
+        inbound.missing(seq(through)).into_iter().map(|(a, b)| (a.get(), b.get())).collect()
+    }
+
+    #[test]
+    fn missing_ranges_lie_between_what_is_held() {
+        assert_eq!(missing(&inbound(2, &[4, 5, 8]), 10), [(3, 3), (6, 7), (9, 10)]);
+        assert_eq!(missing(&inbound(2, &[]), 2), []);
+        assert_eq!(missing(&inbound(2, &[3]), 3), []);
+        let mut verifying = inbound(0, &[6]);
+        verifying.verifying.insert(seq(2), (seq(4), vec![]));
+        assert_eq!(missing(&verifying, 7), [(1, 1), (5, 5), (7, 7)]);
+    }
+
+    #[test]
+    fn messages_leave_in_order_and_once() {
+        let mut inbound = inbound(0, &[1, 2, 4]);
+        let mut out = Vec::new();
+        while let Some((sequence, _)) = inbound.pop_next() {
+            out.push(sequence.get());
+        }
+        assert_eq!(out, [1, 2]);
+        assert!(inbound.has(seq(2)) && !inbound.has(seq(3)) && inbound.has(seq(4)));
+        assert!(!inbound.has_all(seq(1), seq(4)));
+        inbound.skip_to(seq(3));
+        assert_eq!(inbound.pop_next().map(|(s, _)| s.get()), Some(4));
+        assert!(inbound.has_all(seq(1), seq(4)));
+    }
+
+    #[test]
+    fn barred_ranges_merge_and_are_bounded() {
+        let mut inbound = inbound(0, &[]);
+        for n in 1..=3 {
+            inbound.bar(seq(n));
+        }
+        assert_eq!(inbound.barred_through(seq(1)), Some(seq(3)));
+        for n in 0..100 {
+            inbound.bar(seq(10 + 2 * n));
+        }
+        assert_eq!(inbound.barred.len(), BARRED_MAX);
+        assert_eq!(inbound.barred_through(seq(1)), None);
+    }
+
+    #[test]
+    fn a_retired_epoch_never_comes_back() {
+        let id = |epoch, channel: &str| StreamId {
+            origin: NodeId::from_bytes([1; 32]),
+            epoch: Epoch::new(epoch).unwrap(),
+            channel: peerchannel_wire::ChannelName::new(channel).unwrap(),
+        };
+        let mut streams = Streams::new(100, 2);
+        for channel in ["a", "b"] {
+            streams.follow(&id(5, channel), Sequence::ZERO, Time::ZERO).unwrap();
+        }
+        assert_eq!(streams.follow(&id(5, "c"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Full));
+        streams.retire(&id(5, "a"));
+        assert_eq!(streams.follow(&id(5, "a"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Stale));
+        assert_eq!(streams.follow(&id(4, "z"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Stale));
+        assert!(streams.follow(&id(6, "a"), Sequence::ZERO, Time::ZERO).is_ok());
+    }
+}

@@ -1,0 +1,65 @@
+//! Leaving: commit, say goodbye with referrals, close.
+
+use peerchannel_wire::DisconnectReason;
+
+use crate::input::LinkId;
+use crate::link::LinkState;
+use crate::node::{Leaving, Node};
+use crate::output::{Event, Output};
+use crate::time::Time;
+use crate::timers::Timer;
+
+impl Node {
+    /// Leaves the mesh in good order: waits (bounded) until own messages are committed, says
+    /// goodbye to every neighbor, closes the links. [`Event::Left`] tells when it is done,
+    /// within twice the configured time.
+    pub fn leave(&mut self, now: Time) {
+        if self.leaving != Leaving::No {
+            return;
+        }
+        self.leaving = Leaving::Committing;
+        self.fail_all_directs();
+        if self.publishing.all_committed() || self.links.flooding().next().is_none() {
+            self.say_goodbye(now);
+        } else {
+            self.timers.set(Timer::Leave, now + self.config.leave_timeout);
+        }
+    }
+
+    pub(crate) fn say_goodbye(&mut self, now: Time) {
+        self.leaving = Leaving::Closing;
+        self.timers.set(Timer::Leave, now + self.config.leave_timeout);
+        let links: Vec<(LinkId, bool)> =
+            self.links.iter().map(|link| (link.id, link.state == LinkState::Up)).collect();
+        for (id, up) in links {
+            if up {
+                self.drop_link(now, id, DisconnectReason::LeavingMesh);
+            } else {
+                self.refuse(now, id, peerchannel_wire::RefuseReason::LeavingMesh);
+            }
+        }
+        if self.links.is_empty() {
+            self.left();
+        }
+    }
+
+    pub(crate) fn on_leave_deadline(&mut self, now: Time) {
+        match self.leaving {
+            Leaving::Committing => self.say_goodbye(now),
+            Leaving::Closing => {
+                let links: Vec<LinkId> = self.links.iter().map(|link| link.id).collect();
+                for link in links {
+                    self.order(Output::Close { link });
+                }
+                self.left();
+            }
+            Leaving::No | Leaving::Done => {}
+        }
+    }
+
+    pub(crate) fn left(&mut self) {
+        self.leaving = Leaving::Done;
+        self.timers = crate::timers::Timers::default();
+        self.tell(Event::Left);
+    }
+}

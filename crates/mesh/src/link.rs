@@ -1,0 +1,191 @@
+//! Links: one entry per admitted control stream, from its first frame to its last.
+//!
+//! ```text
+//!             LinkOpened
+//!       we opened │ they opened
+//!        ┌────────┴───────┐
+//!        v                v  Connect   a link to the same node exists
+//!    Connecting        Awaiting ───────────────────────────────> Testing
+//!        │ Welcome        │ Connect (accepted: Welcome)             │ old one is silent
+//!        └───────┬────────┘<────────────────────────────────────────┘
+//!                v
+//!               Up ──── Disconnect came ───> Draining ── both lanes finished ──> closed
+//!                │
+//!                └──── we send Disconnect ─> Finishing ── sent ───────────────> closed
+//! ```
+//! A frame that a state does not allow closes the link (docs/protocol.md section 3).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peerchannel_wire::{
+    ChannelName, Connect, DisconnectReason, Epoch, LinkNumber, LinkPurpose, NodeId, Sequence, StreamId,
+    StreamRange,
+};
+
+use crate::input::{DialId, LinkId};
+use crate::output::NeighborLoss;
+use crate::time::Time;
+
+/// Most ranges a neighbor's pulls may leave waiting. A pull beyond drops the oldest: the
+/// neighbor asks again.
+pub(crate) const SERVING_MAX: usize = 256;
+
+/// Most streams with something to announce on a link; beyond, the digest tells.
+pub(crate) const ANNOUNCE_MAX: usize = 256;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// They opened it; their Connect is due. Also: we opened it and our record is not signed yet.
+    Awaiting,
+    /// We sent Connect.
+    Connecting,
+    /// Their Connect waits for a test of the older link to the same node.
+    Testing { old: LinkId, connect: Box<Connect> },
+    /// Frames of every kind may travel.
+    Up,
+    /// Their Disconnect came; their data lanes may still bring messages.
+    Draining(DisconnectReason),
+    /// Our farewell is on its way; nothing more is sent or believed.
+    Finishing,
+}
+
+/// How full the queue of data frames is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Low,
+    High,
+    Full,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: LinkId,
+    pub(crate) peer: NodeId,
+    pub(crate) dial: Option<DialId>,
+    pub(crate) address: SocketAddr,
+    pub(crate) number: LinkNumber,
+    pub(crate) rtt: Duration,
+    pub(crate) state: LinkState,
+    pub(crate) purpose: LinkPurpose,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) since: Time,
+    /// Why it will be reported down, if that was decided before it closed.
+    pub(crate) verdict: Option<NeighborLoss>,
+    pub(crate) lanes_finished: u8,
+    pub(crate) level: Level,
+    /// We told the neighbor that we announce instead of pushing.
+    pub(crate) told_congested: bool,
+    /// Ranges accepted while the level was not low, to be announced.
+    pub(crate) announce: BTreeMap<StreamId, (Sequence, Sequence)>,
+    /// Ranges the neighbor pulled and that are still to be served.
+    pub(crate) serving: VecDeque<StreamRange>,
+    pub(crate) digest_interval: Duration,
+    /// Own streams: what the neighbor acknowledged.
+    pub(crate) acked: BTreeMap<ChannelName, Sequence>,
+    /// When the neighbor last acknowledged something new, or had nothing to acknowledge.
+    pub(crate) progress: Time,
+    /// A neighbor that does not keep up no longer slows `publish` down.
+    pub(crate) slow: bool,
+    /// First copies of messages that came by this link.
+    pub(crate) useful: u64,
+    /// Further copies.
+    pub(crate) duplicates: u64,
+    /// The nonce and time of a ping that was not answered yet.
+    pub(crate) ping: Option<(u64, Time)>,
+}
+
+impl Link {
+    pub(crate) fn opened_by_us(&self) -> bool {
+        self.dial.is_some()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state == LinkState::Up
+    }
+
+    /// Whether messages may be sent on it: an up link between neighbors.
+    pub(crate) fn carries_floods(&self) -> bool {
+        self.is_up() && self.purpose == LinkPurpose::Neighbor
+    }
+
+    /// Whether it counts towards the neighbor limits, now or soon.
+    pub(crate) fn counts(&self) -> bool {
+        self.purpose == LinkPurpose::Neighbor
+            && matches!(
+                self.state,
+                LinkState::Awaiting | LinkState::Connecting | LinkState::Testing { .. } | LinkState::Up
+            )
+    }
+
+    /// Notes that the neighbor should hear of a range it was not sent.
+    pub(crate) fn note_unsent(&mut self, stream: &StreamId, first: Sequence, last: Sequence) {
+        if let Some(range) = self.announce.get_mut(stream) {
+            range.0 = range.0.min(first);
+            range.1 = range.1.max(last);
+        } else if self.announce.len() < ANNOUNCE_MAX {
+            self.announce.insert(stream.clone(), (first, last));
+        }
+    }
+}
+
+/// All links of a node in one mesh.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    table: BTreeMap<LinkId, Link>,
+}
+
+impl Links {
+    pub(crate) fn insert(&mut self, link: Link) {
+        self.table.insert(link.id, link);
+    }
+
+    pub(crate) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.table.remove(&id)
+    }
+
+    pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.table.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.table.get_mut(&id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.table.values()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.table.values_mut()
+    }
+
+    /// Links that carry floods, in order of their ids.
+    pub(crate) fn flooding(&self) -> impl Iterator<Item = &Link> {
+        self.iter().filter(|link| link.carries_floods())
+    }
+
+    pub(crate) fn flooding_ids(&self) -> Vec<LinkId> {
+        self.flooding().map(|link| link.id).collect()
+    }
+
+    /// The up link to a node; of two, the one that carries floods.
+    pub(crate) fn up_to(&self, peer: NodeId) -> Option<&Link> {
+        let up = || self.iter().filter(move |link| link.peer == peer && link.is_up());
+        up().find(|link| link.carries_floods()).or_else(|| up().next())
+    }
+
+    /// Whether a link to this node is up or being made.
+    pub(crate) fn reaches(&self, peer: NodeId) -> bool {
+        self.iter().any(|link| link.peer == peer && link.counts())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}

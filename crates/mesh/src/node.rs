@@ -1,0 +1,420 @@
+//! One node in one mesh: the state machine's face, and where each input is sent.
+//!
+//! This file only dispatches. What an input *means* is in the file of its noun: `connect`
+//! (links), `maintain` (whom to link to), `flood` (the way of a message), `repair`,
+//! `reconcile`, `publish`, `presence`, `aside`, `direct`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peerchannel_wire::{
+    ControlFrame, DataFrame, DisconnectReason, Epoch, MemberFacts, MemberName, MemberRecord, MemberStatus,
+    MeshId, NodeId,
+};
+
+use crate::aside::Asides;
+use crate::candidates::{Candidates, Key};
+use crate::chance::Chance;
+use crate::config::{Config, ConfigError};
+use crate::connect::Baseline;
+use crate::direct::Directs;
+use crate::filter::{Filter, Slot};
+use crate::inbound::Streams;
+use crate::input::{DialId, Input, Lane, LinkId};
+use crate::jobs::{Job, Jobs};
+use crate::link::{Level, LinkState, Links};
+use crate::members::{MemberView, Members};
+use crate::outgoing::Publishing;
+use crate::output::{Event, NeighborLoss, Output};
+use crate::presence::Suspects;
+use crate::retention::Retention;
+use crate::stats::Stats;
+use crate::time::Time;
+use crate::timers::{Timer, Timers};
+
+/// Who this node is in a mesh.
+#[derive(Debug, Clone)]
+pub struct Me {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// Its id.
+    pub node: NodeId,
+    /// This join: higher than any earlier one of the same node in this mesh.
+    pub epoch: Epoch,
+    /// The name it shows.
+    pub name: MemberName,
+    /// Where it can be dialed.
+    pub addresses: Vec<SocketAddr>,
+    /// The wall clock in ms since 1970 at the moment given as `now`: advisory, for messages.
+    pub wall_ms: u64,
+}
+
+/// A neighbor as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeighborView {
+    /// The node.
+    pub node: NodeId,
+    /// Its remote address.
+    pub address: SocketAddr,
+    /// The round-trip time when the link was made.
+    pub rtt: Duration,
+    /// Whether this node dialed it.
+    pub opened_by_us: bool,
+    /// First copies of messages that came from it.
+    pub useful: u64,
+    /// Further copies that came from it.
+    pub duplicates: u64,
+}
+
+/// How far leaving has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    No,
+    /// Own messages wait to be committed.
+    Committing,
+    /// The farewells are on their way.
+    Closing,
+    Done,
+}
+
+/// A dial that has not been answered.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    /// The candidate it is for; `None` for a direct message.
+    pub(crate) candidate: Option<Key>,
+    pub(crate) node: Option<NodeId>,
+}
+
+/// The state machine of one node in one mesh. See the crate's front page for the contract.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) me: Me,
+    started: Time,
+    pub(crate) record: Option<MemberRecord>,
+    pub(crate) incarnation: u32,
+    pub(crate) chance: Chance,
+    pub(crate) timers: Timers,
+    outputs: VecDeque<Output>,
+    pub(crate) links: Links,
+    pub(crate) dials: BTreeMap<DialId, Dial>,
+    next_dial: u64,
+    pub(crate) candidates: Candidates,
+    pub(crate) resolving: bool,
+    pub(crate) resolve_pause: Duration,
+    pub(crate) members: Members,
+    pub(crate) suspects: Suspects,
+    pub(crate) baseline: Baseline,
+    pub(crate) streams: Streams,
+    pub(crate) retention: Retention,
+    pub(crate) publishing: Publishing,
+    pub(crate) asides: Asides,
+    pub(crate) directs: Directs,
+    pub(crate) jobs: Jobs,
+    pub(crate) filter: Slot,
+    /// When a position last changed: digests are frequent for a while after.
+    pub(crate) active: Time,
+    pub(crate) leaving: Leaving,
+    pub(crate) stats: Stats,
+}
+
+impl Node {
+    /// A node that has no neighbor yet. Its first orders are to sign its own member record
+    /// and to resolve.
+    ///
+    /// All randomness comes from `seed`; `now` is the moment of the join.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the configuration cannot work.
+    pub fn new(config: Config, me: Me, seed: [u8; 32], now: Time) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let mut node = Self {
+            started: now,
+            record: None,
+            incarnation: 0,
+            chance: Chance::fork(seed, 0),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            links: Links::default(),
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            candidates: Candidates::new(config.candidates_max),
+            resolving: false,
+            resolve_pause: Duration::ZERO,
+            members: Members::new(config.members_max),
+            suspects: Suspects::default(),
+            baseline: Baseline::Unknown,
+            streams: Streams::new(config.streams_max, config.channels_per_origin_max),
+            retention: Retention::new(config.retention_bytes),
+            publishing: Publishing::default(),
+            asides: Asides::default(),
+            directs: Directs::default(),
+            jobs: Jobs::default(),
+            filter: Slot::default(),
+            active: now,
+            leaving: Leaving::No,
+            stats: Stats::default(),
+            config,
+            me,
+        };
+        node.sign_own_record();
+        node.start_maintaining(now);
+        node.timers.set(Timer::Forget, now + crate::repair::FORGET_INTERVAL);
+        Ok(node)
+    }
+
+    /// Takes in one fact. Afterwards drain [`poll_output`](Self::poll_output).
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::LinkOpened(opened) => self.on_link_opened(now, opened),
+            Input::DialFailed { dial, address, failure } => self.on_dial_failed(now, dial, address, failure),
+            Input::Control { link, frame } => self.on_control(now, link, frame),
+            Input::Data { link, frame } => self.on_data(now, link, frame),
+            Input::LaneFinished { link } => self.on_lane_finished(now, link),
+            Input::QueueHigh { link, lane } => self.on_queue(now, link, lane, Level::High),
+            Input::QueueFull { link, lane } => self.on_queue(now, link, lane, Level::Full),
+            Input::QueueDrained { link, lane } => self.on_queue(now, link, lane, Level::Low),
+            Input::LinkClosed { link, loss } => self.on_link_closed(now, link, NeighborLoss::Lost(loss)),
+            Input::Signed { job, signature } => match self.jobs.take(job) {
+                Some(Job::SignBatch(channel)) => self.on_batch_signed(now, &channel, Some(signature)),
+                Some(Job::SignLocal { message, hops }) => {
+                    self.send_local(now, message.sign(Some(signature)), hops)
+                }
+                Some(Job::SignVolatile { message, remaining_ms }) => {
+                    self.send_volatile(now, message.sign(Some(signature)), remaining_ms);
+                }
+                Some(Job::SignMember(member)) => self.on_record_signed(now, member.sign(signature)),
+                _ => {}
+            },
+            Input::Verified { job, valid } => match self.jobs.take(job) {
+                Some(Job::VerifyBatch(flood)) => self.on_batch_verified(now, flood, valid),
+                Some(Job::VerifyLocal { from, local }) => self.on_local_verified(now, from, local, valid),
+                Some(Job::VerifyVolatile { from, volatile }) => {
+                    self.on_volatile_verified(now, from, volatile, valid);
+                }
+                Some(Job::VerifyMember { from, member }) => self.on_member_verified(now, from, member, valid),
+                _ => {}
+            },
+            Input::Resolved(candidates) => self.on_resolved(now, candidates),
+            Input::AddressesChanged(addresses) => {
+                self.me.addresses = addresses;
+                self.change_own_record();
+            }
+            Input::Timeout => {}
+        }
+        self.run_timers(now);
+    }
+
+    /// The next order, in the sequence in which they arose. Call until `None` after every
+    /// other call.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The earliest deadline: call [`handle`](Self::handle) with `Input::Timeout` then. Poll
+    /// again after every other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Replaces the propagation filter; `None` passes everything. Messages judged before
+    /// keep their verdict.
+    pub fn set_filter(&mut self, filter: Option<Box<dyn Filter>>) {
+        self.filter.set(filter);
+    }
+
+    /// Counters and sizes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            neighbors: self.links.flooding().count() as u64,
+            members: self.members.alive() as u64 + 1,
+            retained_bytes: self.retention.bytes() as u64,
+            held_back_bytes: self.streams.held_bytes as u64,
+            streams: (self.streams.len() + self.publishing.channels.len()) as u64,
+            ..self.stats
+        }
+    }
+
+    /// The members known to take part and those that recently left or failed; this node first.
+    pub fn members(&self) -> impl Iterator<Item = MemberView> {
+        let me = MemberView {
+            node: self.me.node,
+            name: self.me.name.clone(),
+            status: if self.leaving == Leaving::No { MemberStatus::Alive } else { MemberStatus::Left },
+            epoch: self.me.epoch,
+            addresses: self.me.addresses.clone(),
+        };
+        std::iter::once(me).chain(self.members.iter().map(|member| {
+            let facts = member.record.facts();
+            MemberView {
+                node: facts.node,
+                name: facts.name.clone(),
+                status: member.status,
+                epoch: facts.epoch,
+                addresses: facts.addresses.clone(),
+            }
+        }))
+    }
+
+    /// The present neighbors.
+    pub fn neighbors(&self) -> impl Iterator<Item = NeighborView> {
+        self.links.flooding().map(|link| NeighborView {
+            node: link.peer,
+            address: link.address,
+            rtt: link.rtt,
+            opened_by_us: link.opened_by_us(),
+            useful: link.useful,
+            duplicates: link.duplicates,
+        })
+    }
+
+    /// The name a member shows, if it is known.
+    #[must_use]
+    pub fn name_of(&self, node: NodeId) -> Option<&MemberName> {
+        if node == self.me.node {
+            return Some(&self.me.name);
+        }
+        self.members.get(node).map(|member| &member.record.facts().name)
+    }
+
+    fn on_control(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
+        let Some(link) = self.links.get(id) else { return };
+        match (&link.state, frame) {
+            (LinkState::Finishing, _) => {}
+            (LinkState::Awaiting, ControlFrame::Connect(connect)) if !link.opened_by_us() => {
+                self.on_connect(now, id, connect);
+            }
+            (LinkState::Connecting, ControlFrame::Welcome(welcome)) => self.on_welcome(now, id, welcome),
+            (LinkState::Connecting, ControlFrame::Refuse(refuse)) => self.on_refuse(now, id, refuse),
+            (LinkState::Up, frame) => self.on_up_frame(now, id, frame),
+            // The peer said goodbye already: what it still asks for is void.
+            (LinkState::Draining(_), _) => {}
+            _ => self.violation(now, id, "a control frame that this state does not allow"),
+        }
+    }
+
+    fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
+        match frame {
+            ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, disconnect),
+            ControlFrame::Ping(nonce) => self.control(id, ControlFrame::Pong(nonce)),
+            ControlFrame::Pong(nonce) => self.on_pong(now, id, nonce),
+            ControlFrame::Probe { node, nonce } => self.on_probe(now, id, node, nonce),
+            ControlFrame::ProbeResult { nonce, answers } => self.on_probe_result(now, id, nonce, answers),
+            ControlFrame::Baseline { positions, last } => self.on_baseline(now, id, &positions, last),
+            ControlFrame::Digest(ranges) => self.on_digest(now, id, ranges),
+            ControlFrame::Announce(ranges) => self.on_announce(now, id, &ranges),
+            ControlFrame::Pull(ranges) => self.on_pull(now, id, ranges),
+            ControlFrame::Gone(ranges) => self.on_refused_range(now, id, &ranges, crate::GapReason::Gone),
+            ControlFrame::NotFromMe(ranges) => {
+                self.on_refused_range(now, id, &ranges, crate::GapReason::Filtered);
+            }
+            ControlFrame::Ack(positions) => self.on_ack(now, id, &positions),
+            // Told for the trees to come: the neighbor announces from now on, and pull copes.
+            ControlFrame::Congestion { .. } => {}
+            ControlFrame::Members(members) => self.on_members(now, id, members),
+            ControlFrame::Direct { nonce, payload } => self.on_direct(now, id, nonce, payload),
+            ControlFrame::DirectAck { nonce } => self.on_direct_ack(id, nonce),
+            ControlFrame::Connect(_) | ControlFrame::Welcome(_) | ControlFrame::Refuse(_) => {
+                self.violation(now, id, "a handshake frame on a link that is up");
+            }
+        }
+    }
+
+    fn on_data(&mut self, now: Time, id: LinkId, frame: DataFrame) {
+        let Some(link) = self.links.get(id) else { return };
+        match link.state {
+            LinkState::Up | LinkState::Draining(_) => {}
+            LinkState::Finishing => return,
+            LinkState::Awaiting | LinkState::Connecting | LinkState::Testing { .. } => {
+                return self.violation(now, id, "a message before the link was up");
+            }
+        }
+        if link.purpose != peerchannel_wire::LinkPurpose::Neighbor {
+            return self.violation(now, id, "a flood on a link for direct messages");
+        }
+        match frame {
+            DataFrame::Flood(flood) => self.on_flood(now, id, flood),
+            DataFrame::Local(local) => self.on_local(now, id, local),
+            DataFrame::Volatile(volatile) => self.on_volatile(now, id, volatile),
+        }
+    }
+
+    fn on_queue(&mut self, now: Time, id: LinkId, lane: Lane, level: Level) {
+        if level == Level::Full {
+            self.stats.queue_full += 1;
+        }
+        match lane {
+            // A lost control frame would leave the two ends in different states.
+            Lane::Control if level == Level::Full => {
+                self.drop_link(now, id, DisconnectReason::NodeTooSlow);
+            }
+            Lane::Control => {}
+            Lane::Data => self.on_data_level(now, id, level),
+        }
+    }
+
+    fn run_timers(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Maintain => self.maintain(now),
+                Timer::Resolve => self.resolve(now),
+                Timer::Forget => self.forget_old(now),
+                Timer::Slow => self.check_slow(now),
+                Timer::Leave => self.on_leave_deadline(now),
+                Timer::Link(link) => self.on_link_deadline(now, link),
+                Timer::Digest(link) => self.send_digest(now, link),
+                Timer::Announce(link) => self.send_announce(link),
+                Timer::Serve(link) => self.serve(now, link),
+                Timer::Repair(stream) => self.repair(now, &stream),
+                Timer::Suspect(node) => self.on_suspicion_deadline(now, node),
+                Timer::Probe(nonce) => self.on_probe_deadline(nonce),
+                Timer::Direct(token) => self.on_direct_deadline(token),
+            }
+        }
+    }
+
+    pub(crate) fn order(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.order(Output::Event(event));
+    }
+
+    pub(crate) fn control(&mut self, link: LinkId, frame: ControlFrame) {
+        self.order(Output::Control { link, frame });
+    }
+
+    pub(crate) fn overloaded(&mut self, what: &'static str) {
+        self.stats.overloads += 1;
+        // Once per kind of overload would need memory; once per power of two needs none.
+        if self.stats.overloads.is_power_of_two() {
+            self.tell(Event::Overloaded(what));
+        }
+    }
+
+    pub(crate) fn new_dial(&mut self, dial: Dial) -> DialId {
+        let id = DialId(self.next_dial);
+        self.next_dial += 1;
+        self.dials.insert(id, dial);
+        id
+    }
+
+    /// The origin's wall clock for a message published now.
+    pub(crate) fn wall_ms(&self, now: Time) -> u64 {
+        self.me.wall_ms + u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn own_facts(&self) -> MemberFacts {
+        MemberFacts {
+            node: self.me.node,
+            epoch: self.me.epoch,
+            incarnation: self.incarnation,
+            name: self.me.name.clone(),
+            addresses: self.me.addresses.clone(),
+        }
+    }
+}

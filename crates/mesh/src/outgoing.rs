@@ -1,0 +1,143 @@
+//! This node's own streams: numbering, gathering into batches, and who acknowledged what.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use peerchannel_wire::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
+use peerchannel_wire::{ChannelName, Sequence, UnsignedBatch};
+
+/// One channel this node publishes in.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// The last accepted message.
+    pub(crate) accepted: Sequence,
+    /// The last message whose batch is signed, retained and sent.
+    pub(crate) flooded: Sequence,
+    /// The last message some neighbor acknowledged.
+    pub(crate) committed: Sequence,
+    /// The last message every neighbor that keeps up acknowledged.
+    confirmed: Sequence,
+    // Accepted, not yet in a batch.
+    gathering: VecDeque<Bytes>,
+    signing: Option<UnsignedBatch>,
+    // (last sequence, bytes) of batches above `confirmed`.
+    unconfirmed: VecDeque<(Sequence, usize)>,
+    /// Payload bytes above `confirmed`.
+    pub(crate) unconfirmed_bytes: usize,
+    /// The last local and volatile message.
+    pub(crate) local: Sequence,
+    pub(crate) volatile: Sequence,
+}
+
+impl Outgoing {
+    /// Numbers a message.
+    pub(crate) fn accept(&mut self, payload: Bytes) -> Sequence {
+        self.accepted = self.accepted.next();
+        self.unconfirmed_bytes += payload.len();
+        self.unconfirmed.push_back((self.accepted, payload.len()));
+        self.gathering.push_back(payload);
+        self.accepted
+    }
+
+    /// The next batch to sign, if none is being signed and something is waiting.
+    pub(crate) fn next_batch(&mut self, published_ms: u64) -> Option<&UnsignedBatch> {
+        if self.signing.is_some() || self.gathering.is_empty() {
+            return None;
+        }
+        let first = self.accepted.get() - self.gathering.len() as u64 + 1;
+        let mut bytes = 0;
+        let mut payloads = Vec::new();
+        while let Some(payload) = self.gathering.front() {
+            let full = bytes + payload.len() > BATCH_BYTES_MAX || payloads.len() == BATCH_MESSAGES_MAX;
+            if full && !payloads.is_empty() {
+                break;
+            }
+            bytes += payload.len();
+            payloads.extend(self.gathering.pop_front());
+        }
+        let batch = UnsignedBatch::new(Sequence::new(first)?, published_ms, payloads)?;
+        Some(self.signing.insert(batch))
+    }
+
+    /// The batch that was being signed.
+    pub(crate) fn take_signing(&mut self) -> Option<UnsignedBatch> {
+        self.signing.take()
+    }
+
+    /// Notes that every neighbor that keeps up has acknowledged up to `through`.
+    pub(crate) fn confirm(&mut self, through: Sequence) {
+        self.confirmed = self.confirmed.max(through.min(self.accepted));
+        while let Some((last, bytes)) = self.unconfirmed.front() {
+            if *last > self.confirmed {
+                break;
+            }
+            self.unconfirmed_bytes -= bytes;
+            self.unconfirmed.pop_front();
+        }
+    }
+}
+
+/// All channels this node publishes in.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing {
+    pub(crate) channels: BTreeMap<ChannelName, Outgoing>,
+    /// A publish was turned away: tell when it is worth trying again.
+    pub(crate) refused: bool,
+}
+
+impl Publishing {
+    pub(crate) fn unconfirmed_bytes(&self) -> usize {
+        self.channels.values().map(|outgoing| outgoing.unconfirmed_bytes).sum()
+    }
+
+    pub(crate) fn all_committed(&self) -> bool {
+        self.channels.values().all(|outgoing| outgoing.committed == outgoing.accepted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_gather_while_a_batch_is_signed() {
+        let mut outgoing = Outgoing::default();
+        outgoing.accept(Bytes::from_static(b"1"));
+        assert_eq!(outgoing.next_batch(0).is_some(), true);
+        for _ in 0..3 {
+            outgoing.accept(Bytes::from_static(b"x"));
+        }
+        assert!(outgoing.next_batch(0).is_none(), "one at a time, so that order is kept");
+        assert_eq!(outgoing.take_signing().unwrap().sign(None).last().get(), 1);
+        outgoing.next_batch(0);
+        let batch = outgoing.take_signing().unwrap().sign(None);
+        assert_eq!((batch.first().get(), batch.last().get()), (2, 4));
+    }
+
+    #[test]
+    fn a_batch_is_cut_by_bytes_but_never_empty() {
+        let mut outgoing = Outgoing::default();
+        for _ in 0..3 {
+            outgoing.accept(Bytes::from(vec![0; BATCH_BYTES_MAX / 2 + 1]));
+        }
+        outgoing.accept(Bytes::from(vec![0; BATCH_BYTES_MAX * 2]));
+        let mut counts = Vec::new();
+        while outgoing.next_batch(0).is_some() {
+            counts.push(outgoing.take_signing().unwrap().sign(None).count());
+        }
+        assert_eq!(counts, [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn confirmed_bytes_leave_the_window() {
+        let mut outgoing = Outgoing::default();
+        for _ in 0..4 {
+            outgoing.accept(Bytes::from_static(b"12345"));
+        }
+        outgoing.confirm(Sequence::new(3).unwrap());
+        outgoing.confirm(Sequence::new(1).unwrap());
+        assert_eq!(outgoing.unconfirmed_bytes, 5);
+        outgoing.confirm(Sequence::new(99).unwrap());
+        assert_eq!(outgoing.unconfirmed_bytes, 0);
+    }
+}

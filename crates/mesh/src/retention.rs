@@ -1,0 +1,213 @@
+//! Retention: verbatim batches kept to serve others, bounded by bytes.
+//!
+//! When full, the origin that holds the most gives up its oldest batch: a loud origin cannot
+//! push out the quiet ones (docs/protocol.md section 4, retention).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use peerchannel_wire::{Batch, Body, NodeId, Sequence, StreamId};
+
+/// What a batch costs beyond its bytes: map entries and reference counts.
+const ENTRY_OVERHEAD: usize = 128;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Retained {
+    pub(crate) batch: Arc<Batch>,
+    /// Links it had travelled when it reached this node.
+    pub(crate) hops: u32,
+}
+
+#[derive(Debug, Default)]
+struct OriginShare {
+    bytes: usize,
+    // In the order they were kept.
+    order: BTreeMap<u64, (StreamId, Sequence)>,
+}
+
+/// The ring of one mesh.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    limit: usize,
+    bytes: usize,
+    next: u64,
+    batches: BTreeMap<StreamId, BTreeMap<Sequence, (u64, Retained)>>,
+    origins: BTreeMap<NodeId, OriginShare>,
+    // Invariant: one entry per origin, with its bytes.
+    largest: BTreeSet<(usize, NodeId)>,
+}
+
+impl Retention {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            bytes: 0,
+            next: 0,
+            batches: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            largest: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps a batch. Of two with the same first sequence the one with more payloads stays.
+    pub(crate) fn keep(&mut self, stream: &StreamId, retained: Retained) {
+        let first = retained.batch.first();
+        if let Some((_, old)) = self.batches.get(stream).and_then(|b| b.get(&first)) {
+            if payloads(&old.batch) >= payloads(&retained.batch) {
+                return;
+            }
+            self.remove(stream, first);
+        }
+        let cost = cost(&retained);
+        let age = self.next;
+        self.next += 1;
+        self.bytes += cost;
+        let share = self.origins.entry(stream.origin).or_default();
+        self.largest.remove(&(share.bytes, stream.origin));
+        share.bytes += cost;
+        share.order.insert(age, (stream.clone(), first));
+        self.largest.insert((share.bytes, stream.origin));
+        self.batches.entry(stream.clone()).or_default().insert(first, (age, retained));
+        self.shrink();
+    }
+
+    /// The batch that holds this message.
+    pub(crate) fn find(&self, stream: &StreamId, sequence: Sequence) -> Option<&Retained> {
+        let (_, (_, retained)) = self.batches.get(stream)?.range(..=sequence).next_back()?;
+        (retained.batch.last() >= sequence).then_some(retained)
+    }
+
+    /// The first sequence after this one that is retained.
+    pub(crate) fn next_after(&self, stream: &StreamId, sequence: Sequence) -> Option<Sequence> {
+        self.batches.get(stream)?.range(sequence.next()..).next().map(|(first, _)| *first)
+    }
+
+    /// The batches of a stream from a sequence on.
+    pub(crate) fn from(&self, stream: &StreamId, first: Sequence) -> impl Iterator<Item = &Retained> {
+        self.batches
+            .get(stream)
+            .into_iter()
+            .flatten()
+            .map(|(_, (_, retained))| retained)
+            .filter(move |retained| retained.batch.last() >= first)
+    }
+
+    /// Drops everything of a stream.
+    pub(crate) fn forget(&mut self, stream: &StreamId) {
+        let firsts: Vec<Sequence> =
+            self.batches.get(stream).map(|b| b.keys().copied().collect()).unwrap_or_default();
+        for first in firsts {
+            self.remove(stream, first);
+        }
+    }
+
+    fn shrink(&mut self) {
+        while self.bytes > self.limit {
+            let Some((_, origin)) = self.largest.last().copied() else { return };
+            let Some((stream, first)) = self
+                .origins
+                .get(&origin)
+                .and_then(|share| share.order.first_key_value())
+                .map(|(_, v)| v.clone())
+            else {
+                return;
+            };
+            self.remove(&stream, first);
+        }
+    }
+
+    fn remove(&mut self, stream: &StreamId, first: Sequence) {
+        let Some(batches) = self.batches.get_mut(stream) else { return };
+        let Some((age, retained)) = batches.remove(&first) else { return };
+        if batches.is_empty() {
+            self.batches.remove(stream);
+        }
+        let cost = cost(&retained);
+        self.bytes -= cost;
+        if let Some(share) = self.origins.get_mut(&stream.origin) {
+            self.largest.remove(&(share.bytes, stream.origin));
+            share.bytes -= cost;
+            share.order.remove(&age);
+            if share.order.is_empty() {
+                self.origins.remove(&stream.origin);
+            } else {
+                self.largest.insert((share.bytes, stream.origin));
+            }
+        }
+    }
+}
+
+fn cost(retained: &Retained) -> usize {
+    retained.batch.encoded().len() + ENTRY_OVERHEAD
+}
+
+fn payloads(batch: &Batch) -> usize {
+    batch.messages().filter(|(_, body)| matches!(body, Body::Payload(_))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use peerchannel_wire::{ChannelName, Epoch, UnsignedBatch};
+
+    use super::*;
+
+    fn stream(origin: u8) -> StreamId {
+        StreamId {
+            origin: NodeId::from_bytes([origin; 32]),
+            epoch: Epoch::new(1).unwrap(),
+            channel: ChannelName::new("c").unwrap(),
+        }
+    }
+
+    fn retained(first: u64, bodies: &[usize]) -> Retained {
+        let bodies = bodies.iter().map(|size| Bytes::from(vec![0; *size])).collect();
+        let batch = UnsignedBatch::new(Sequence::new(first).unwrap(), 0, bodies).unwrap().sign(None);
+        Retained { batch: Arc::new(batch), hops: 0 }
+    }
+
+    fn seq(n: u64) -> Sequence {
+        Sequence::new(n).unwrap()
+    }
+
+    #[test]
+    fn a_message_is_found_inside_its_batch() {
+        let mut ring = Retention::new(1 << 20);
+        ring.keep(&stream(1), retained(5, &[1, 1, 1]));
+        assert!(ring.find(&stream(1), seq(4)).is_none());
+        assert_eq!(ring.find(&stream(1), seq(7)).unwrap().batch.first(), seq(5));
+        assert!(ring.find(&stream(1), seq(8)).is_none());
+        assert_eq!(ring.next_after(&stream(1), seq(2)), Some(seq(5)));
+        ring.forget(&stream(1));
+        assert_eq!(ring.bytes(), 0);
+    }
+
+    #[test]
+    fn the_loudest_origin_loses_its_oldest_first() {
+        let mut ring = Retention::new(10_000);
+        ring.keep(&stream(1), retained(1, &[500]));
+        for first in 1..=30 {
+            ring.keep(&stream(2), retained(first, &[1000]));
+            assert!(ring.bytes() <= 10_000);
+        }
+        assert!(ring.find(&stream(1), seq(1)).is_some(), "the quiet origin keeps its message");
+        assert!(ring.find(&stream(2), seq(1)).is_none());
+        assert!(ring.find(&stream(2), seq(30)).is_some());
+    }
+
+    #[test]
+    fn the_fuller_of_two_copies_stays() {
+        let mut ring = Retention::new(1 << 20);
+        let full = retained(1, &[10, 10]);
+        let part = Retained { batch: Arc::new(full.batch.withhold(|s| s == seq(1)).unwrap()), hops: 0 };
+        ring.keep(&stream(1), part.clone());
+        ring.keep(&stream(1), full);
+        ring.keep(&stream(1), part);
+        let kept = &ring.find(&stream(1), seq(1)).unwrap().batch;
+        assert_eq!(payloads(kept), 2);
+    }
+}

@@ -1,0 +1,112 @@
+//! Every deadline of a node in one table; the driver sees only the earliest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use peerchannel_wire::{NodeId, StreamId};
+
+use crate::input::LinkId;
+use crate::time::Time;
+
+/// What a deadline is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// To look for neighbors, or to drop one too many.
+    Maintain,
+    /// To ask the resolvers again.
+    Resolve,
+    /// To forget tombstones and streams that ended long ago.
+    Forget,
+    /// To look for neighbors that no longer keep up with own messages.
+    Slow,
+    /// To stop waiting while leaving.
+    Leave,
+    /// To give up a handshake, a duplicate's test, or a farewell.
+    Link(LinkId),
+    /// To compare positions with a neighbor.
+    Digest(LinkId),
+    /// To announce what was not pushed.
+    Announce(LinkId),
+    /// To go on serving pulls.
+    Serve(LinkId),
+    /// To ask for what is missing.
+    Repair(StreamId),
+    /// To decide about a member that stopped answering.
+    Suspect(NodeId),
+    /// To answer an indirect probe in the negative.
+    Probe(u64),
+    /// To give up a direct message.
+    Direct(u64),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    // Invariant: `at` and `order` hold the same pairs.
+    at: BTreeMap<Timer, Time>,
+    order: BTreeSet<(Time, Timer)>,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, timer: Timer, at: Time) {
+        self.cancel(&timer);
+        self.order.insert((at, timer.clone()));
+        self.at.insert(timer, at);
+    }
+
+    /// Brings a deadline forward, never back.
+    pub(crate) fn set_by(&mut self, timer: Timer, at: Time) {
+        if self.at.get(&timer).is_none_or(|set| at < *set) {
+            self.set(timer, at);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, timer: &Timer) {
+        if let Some(at) = self.at.remove(timer) {
+            self.order.remove(&(at, timer.clone()));
+        }
+    }
+
+    pub(crate) fn cancel_link(&mut self, link: LinkId) {
+        for timer in [Timer::Link(link), Timer::Digest(link), Timer::Announce(link), Timer::Serve(link)] {
+            self.cancel(&timer);
+        }
+    }
+
+    pub(crate) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
+    }
+
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Timer> {
+        let (at, _) = self.order.first()?;
+        if *at > now {
+            return None;
+        }
+        let (_, timer) = self.order.pop_first()?;
+        self.at.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_comes_first_and_once() {
+        let at = Time::from_nanos;
+        let mut timers = Timers::default();
+        timers.set(Timer::Resolve, at(20));
+        timers.set(Timer::Maintain, at(10));
+        timers.set(Timer::Maintain, at(30));
+        timers.set_by(Timer::Maintain, at(15));
+        timers.set_by(Timer::Maintain, at(99));
+        assert_eq!(timers.next(), Some(at(15)));
+        assert_eq!(timers.pop_due(at(14)), None);
+        assert_eq!(timers.pop_due(at(50)), Some(Timer::Maintain));
+        assert_eq!(timers.pop_due(at(50)), Some(Timer::Resolve));
+        assert_eq!((timers.pop_due(at(50)), timers.next()), (None, None));
+    }
+}
