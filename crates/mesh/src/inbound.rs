@@ -279,11 +279,6 @@ impl Streams {
         Ok(self.table.entry(id.clone()).or_insert_with(|| Inbound::new(baseline, now)))
     }
 
-    /// The highest epoch followed of an origin.
-    pub(crate) fn newest_epoch(&self, origin: NodeId) -> Option<Epoch> {
-        self.table.keys().filter(|id| id.origin == origin).map(|id| id.epoch).max()
-    }
-
     /// Forgets a stream for good: nothing of its epoch or an earlier one is followed again.
     pub(crate) fn retire(&mut self, id: &StreamId) {
         let Some(inbound) = self.table.remove(id) else { return };

@@ -123,13 +123,6 @@ impl Members {
         }
     }
 
-    /// Marks a member as gone by this node's own judgement. Returns the statement to spread.
-    pub(crate) fn report(&mut self, node: NodeId, status: MemberStatus, now: Time) -> Option<Member> {
-        let record = self.get(node)?.record.clone();
-        let member = Member { status, record };
-        (self.apply(member.clone(), now) == Change::Down).then_some(member)
-    }
-
     /// Forgets members that are gone for long.
     pub(crate) fn forget_old(&mut self, now: Time) {
         self.table.retain(|_, known| {
@@ -198,7 +191,7 @@ mod tests {
             record: other.unsigned().sign(Signature::from_bytes([0; 64])),
         };
         assert_eq!(members.apply(other.clone(), Time::ZERO), Change::Full);
-        assert!(members.report(NodeId::from_bytes([7; 32]), MemberStatus::Failed, Time::ZERO).is_some());
+        assert_eq!(members.apply(member(1, 0, MemberStatus::Failed), Time::ZERO), Change::Down);
         members.forget_old(Time::ZERO + TOMBSTONE_LIFETIME);
         assert_eq!(members.apply(other, Time::ZERO), Change::Up);
     }

@@ -71,10 +71,6 @@ impl Timers {
         }
     }
 
-    pub(crate) fn is_set(&self, timer: &Timer) -> bool {
-        self.at.contains_key(timer)
-    }
-
     pub(crate) fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
     }
