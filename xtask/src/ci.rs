@@ -68,7 +68,8 @@ fn deny() -> Result<(), String> {
         );
         return Ok(());
     }
-    let mut checks = vec!["deny", "--workspace", "check", "bans", "licenses", "sources"];
+    let mut checks =
+        vec!["deny", "--workspace", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
     if std::env::var_os("PEERCHANNEL_ADVISORIES").is_some() {
         checks.push("advisories");
     }
