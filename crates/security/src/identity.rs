@@ -199,7 +199,6 @@ impl Identity {
     }
 
     /// The private key as PKCS#8 DER, for the TLS library.
-    #[allow(dead_code)] // Used by the TLS configurations.
     pub(crate) fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.key.to_pkcs8_der().ok().map(|document| Zeroizing::new(document.as_bytes().to_vec()))
     }

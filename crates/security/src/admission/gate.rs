@@ -7,7 +7,9 @@
 //! What it counts as a failure, by the prefix of the address (/24 of IPv4, /48 of IPv6):
 //! a wrong confirmation; an attempt that ends after our confirmation was sent and before
 //! theirs proved right, however it ends (our confirmation is enough to check one guess); a
-//! malformed frame; silence until the deadline.
+//! malformed frame; silence until the deadline. A node that proves itself afterwards, on
+//! either side of an admission, takes its spent guesses of that mesh back: it mistyped, or
+//! two nodes opened streams to each other at once and one stream was dropped half-way.
 //!
 //! Everything is bounded, and what is forgotten first is what happened longest ago.
 
@@ -35,12 +37,12 @@ const DELAY_MAX: Duration = Duration::from_secs(60);
 /// A prefix that behaves this long is as good as new.
 const FAILURES_FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// Most prefixes with failures remembered (about 0.5 MB). An attacker with more prefixes than
+/// Most prefixes with failures, and nodes to blame, remembered (about 1 MB). An attacker with more prefixes than
 /// that gains nothing by flushing them: each had its free failures anyway.
 const PREFIXES_MAX: usize = 4096;
 
-/// A node admitted to a mesh is exempt from that mesh's delays for this long, or until it
-/// fails: networks heal at once after an attack (protocol.md section 2).
+/// A node admitted to a mesh by its password is exempt from that mesh's delays for this long,
+/// or until it fails: networks heal at once after an attack (protocol.md section 2).
 const ADMITTED_REMEMBERED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most (node, mesh) pairs remembered as admitted (about 2 MB): the member table's size.
@@ -69,6 +71,8 @@ const _: () = assert!(SUSPECTS_MAX >= FREE_FAILURES as usize);
 #[derive(Debug)]
 pub struct Gate {
     failures: Recent<Prefix, Failures>,
+    // What to forgive if the node proves itself.
+    blamed: Recent<(NodeId, MeshId), Blame>,
     admitted: Recent<(NodeId, MeshId), ()>,
     // Invariant: at most STRANGERS_MAX + KNOWN_MAX.
     inside: BTreeMap<u64, Inside>,
@@ -86,11 +90,11 @@ pub(super) struct Permit {
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// A member from here on.
-    Admitted(MeshId),
+    /// It proved that it knows the password of this mesh.
+    Proven(MeshId),
     /// A guess was spent, or the peer misbehaved.
     Failed,
-    /// Nobody is to blame.
+    /// Nobody is to blame, and nobody proved anything.
     Innocent,
 }
 
@@ -98,6 +102,13 @@ pub(super) enum Ending {
 struct Failures {
     count: u32,
     blocked_until: Duration,
+}
+
+/// Guesses that one node spent, counted among the failures of a prefix.
+#[derive(Debug, Clone, Copy)]
+struct Blame {
+    prefix: Prefix,
+    guesses: u32,
 }
 
 #[derive(Debug)]
@@ -121,17 +132,28 @@ impl Gate {
     pub fn new() -> Self {
         Self {
             failures: Recent::new(PREFIXES_MAX, FAILURES_FORGOTTEN_AFTER),
+            blamed: Recent::new(PREFIXES_MAX, FAILURES_FORGOTTEN_AFTER),
             admitted: Recent::new(ADMITTED_MAX, ADMITTED_REMEMBERED_FOR),
             inside: BTreeMap::new(),
             next_permit: 0,
         }
     }
 
-    /// Takes note that `peer` proved itself in `mesh` when *we* dialed: it is exempt from the
-    /// delays of that mesh for 24 h. (Admissions by this node's own
-    /// [`Responder`](super::Responder)s are noted by themselves.)
+    /// Takes note that `peer` proved itself in `mesh` to one of our openers: it is exempt from
+    /// the delays of that mesh for 24 h, and what it failed at before is forgiven. Call it
+    /// when an [`Opener`](super::Opener) of a *password* mesh was admitted; in an open mesh
+    /// nothing was proven. ([`Responder`](super::Responder)s do so by themselves.)
     pub fn admitted(&mut self, now: Duration, peer: NodeId, mesh: MeshId) {
         self.admitted.put(now, (peer, mesh), ());
+        let Some(blame) = self.blamed.remove(&(peer, mesh)) else { return };
+        let Some(failures) = self.failures.get_mut(now, &blame.prefix) else { return };
+        failures.count = failures.count.saturating_sub(blame.guesses);
+        if failures.count <= FREE_FAILURES {
+            failures.blocked_until = now;
+        }
+        if failures.count == 0 {
+            self.failures.remove(&blame.prefix);
+        }
     }
 
     /// How many admissions are under way.
@@ -200,11 +222,12 @@ impl Gate {
     pub(super) fn leave(&mut self, now: Duration, permit: Permit, ending: Ending) {
         let inside = self.inside.remove(&permit.number);
         match ending {
-            Ending::Admitted(mesh) => self.admitted(now, permit.peer, mesh),
+            Ending::Proven(mesh) => self.admitted(now, permit.peer, mesh),
             Ending::Failed => {
                 // Who fails is no longer exempt: the password may have changed.
                 if let Some(mesh) = inside.and_then(|inside| inside.guess) {
                     self.admitted.remove(&(permit.peer, mesh));
+                    self.blame(now, &permit, mesh);
                 }
                 let before = self.failures.get(now, &permit.prefix).map_or(0, |failures| failures.count);
                 let count = before.saturating_add(1);
@@ -215,7 +238,15 @@ impl Gate {
         }
     }
 
-    /// Admitted to any mesh of this node lately.
+    fn blame(&mut self, now: Duration, permit: &Permit, mesh: MeshId) {
+        let (key, prefix) = ((permit.peer, mesh), permit.prefix);
+        // A node that moved is forgiven only what it failed at where it is now.
+        let before = self.blamed.get(now, &key).filter(|blame| blame.prefix == prefix);
+        let guesses = before.map_or(0, |blame| blame.guesses).saturating_add(1);
+        self.blamed.put(now, key, Blame { prefix, guesses });
+    }
+
+    /// Proved itself in any mesh of this node lately.
     fn is_known(&self, now: Duration, peer: NodeId) -> bool {
         let (first, last) = (MeshId::from_bytes([0; 32]), MeshId::from_bytes([0xff; 32]));
         self.admitted.any(now, (peer, first)..=(peer, last))

@@ -44,10 +44,19 @@ impl<K: Ord + Copy, V> Recent<K, V> {
         }
     }
 
-    pub(super) fn remove(&mut self, key: &K) {
-        if let Some((changed, _)) = self.entries.remove(key) {
-            self.by_age.remove(&(changed, *key));
-        }
+    /// The value, to be changed without becoming younger.
+    pub(super) fn get_mut(&mut self, now: Duration, key: &K) -> Option<&mut V> {
+        self.entries
+            .get_mut(key)
+            .filter(|(changed, _)| now.saturating_sub(*changed) < self.lifetime)
+            .map(|(_, value)| value)
+    }
+
+    /// Forgets the key.
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let (changed, value) = self.entries.remove(key)?;
+        self.by_age.remove(&(changed, *key));
+        Some(value)
     }
 
     /// Whether any key in the range has a value that is not too old.

@@ -105,7 +105,7 @@ impl Responder {
             (State::AwaitConfirm(exchange), AdmissionFrame::Confirm { confirmation }) => {
                 if exchange.key.confirms(Role::Opener, &exchange.transcript, confirmation) {
                     let admitted = exchange.admitted;
-                    self.admit(now, admitted, reception.gate);
+                    self.admit(now, admitted, Ending::Proven(admitted.mesh), reception.gate);
                 } else {
                     self.refuse(now, AdmissionRefusal::BadCredential, None, reception.gate);
                 }
@@ -170,7 +170,8 @@ impl Responder {
             (Credential::Open(_), HelloCredential::Open) => {
                 let credential = ReplyCredential::Open;
                 self.outbox.send(AdmissionFrame::HelloReply(HelloReply { version, features, credential }));
-                self.admit(now, admitted, reception.gate);
+                // Nothing was proven that would make it a known node.
+                self.admit(now, admitted, Ending::Innocent, reception.gate);
                 Ok(())
             }
             (Credential::Password(password), HelloCredential::Password { share: peer_share }) => {
@@ -197,8 +198,8 @@ impl Responder {
         }
     }
 
-    fn admit(&mut self, now: Duration, admitted: Admitted, gate: &mut Gate) {
-        self.finish(now, gate, Ending::Admitted(admitted.mesh));
+    fn admit(&mut self, now: Duration, admitted: Admitted, ending: Ending, gate: &mut Gate) {
+        self.finish(now, gate, ending);
         self.outbox.send(AdmissionFrame::Admitted);
         self.outbox.admit(admitted);
     }

@@ -368,6 +368,30 @@ fn guesses_that_are_abandoned_half_way_are_counted() {
 }
 
 #[test]
+fn silence_and_garbage_count_as_failures() {
+    let misbehave: [fn(&mut Responder, &mut Gate); 2] = [
+        |responder, gate| responder.handle_timeout(NOW + ADMISSION_DEADLINE, gate),
+        |responder, gate| responder.handle_malformed(NOW, gate),
+    ];
+    for misbehave in misbehave {
+        let mut answering = Answering::new(vec![password("m", "word")]);
+        for _ in 0..17 {
+            misbehave(&mut answering.start(), &mut answering.gate);
+        }
+        run(&Asking::default(), &password("m", "word"), &mut answering).refused(AdmissionRefusal::Busy);
+    }
+}
+
+#[test]
+fn losing_the_connection_before_the_hello_is_nobodys_fault() {
+    let mut answering = Answering::new(vec![password("m", "word")]);
+    for _ in 0..100 {
+        answering.start().close(NOW, &mut answering.gate);
+    }
+    assert!(run(&Asking::default(), &password("m", "word"), &mut answering).admitted());
+}
+
+#[test]
 fn a_full_house_says_when_to_come_back() {
     let mut gate = Gate::new();
     let held: Vec<_> = (0..200).map(|_| Responder::new(NOW, ANN, LOCALHOST, &mut gate, [1; 32])).collect();

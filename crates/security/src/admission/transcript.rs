@@ -43,3 +43,36 @@ pub(crate) fn transcript(
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use peerchannel_wire::{HelloCredential, MeshId, NodeId, VersionRange};
+
+    use super::*;
+
+    #[test]
+    fn everything_said_is_in_it_once() {
+        // Golden: the order and width of every part is part of the protocol (2.3).
+        let (mesh, opener, responder) =
+            (MeshId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]), NodeId::from_bytes([3; 32]));
+        let binding = Binding { mesh: &mesh, opener: &opener, responder: &responder, exporter: &[4; 32] };
+        let hello = Hello {
+            versions: VersionRange::new(5, 6).unwrap(),
+            features: 7,
+            attempt: 8,
+            mesh_tag: [9; 32],
+            credential: HelloCredential::Password { share: [10; 32] },
+        };
+        let choice = Choice { version: 11, features: 12, share: [13; 32] };
+        let mut golden = LABEL.to_vec();
+        for byte in 1..=4 {
+            golden.extend([byte; 32]);
+        }
+        golden.extend([0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 8]);
+        golden.extend([9; 32]);
+        golden.extend([10; 32]);
+        golden.extend([0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 12]);
+        golden.extend([13; 32]);
+        assert_eq!(transcript(&binding, &hello, &[10; 32], &choice), golden);
+    }
+}

@@ -105,6 +105,40 @@ fn a_node_that_fails_is_no_longer_exempt() {
 }
 
 #[test]
+fn a_node_that_proves_itself_takes_its_failures_back_and_nobody_elses() {
+    let try_it =
+        |gate: &mut Gate, peer, ending| attempt(gate, Duration::ZERO, node(peer), "192.0.2.1", ending);
+    let mut gate = Gate::new();
+    for _ in 0..10 {
+        try_it(&mut gate, 1, Ending::Failed).unwrap();
+    }
+    for _ in 0..7 {
+        try_it(&mut gate, 2, Ending::Failed).unwrap();
+    }
+    assert!(try_it(&mut gate, 3, Ending::Failed).is_err());
+    // The same node in another mesh has proven nothing in this one.
+    gate.admitted(Duration::ZERO, node(1), OTHER_MESH);
+    assert!(try_it(&mut gate, 3, Ending::Failed).is_err());
+    gate.admitted(Duration::ZERO, node(1), MESH);
+    // Seven are left.
+    for _ in 7..=FREE_FAILURES {
+        try_it(&mut gate, 3, Ending::Failed).unwrap();
+    }
+    assert!(try_it(&mut gate, 3, Ending::Failed).is_err());
+}
+
+#[test]
+fn two_nodes_that_dial_each_other_at_once_do_not_slow_down_their_network() {
+    let mut gate = Gate::new();
+    for number in 0..100 {
+        // The surplus stream is dropped half-way, the other one is admitted.
+        attempt(&mut gate, Duration::ZERO, node(number), "192.0.2.1", Ending::Failed).unwrap();
+        gate.admitted(Duration::ZERO, node(number), MESH);
+    }
+    assert_eq!(gate.failures.len(), 0);
+}
+
+#[test]
 fn an_hour_of_peace_wipes_the_slate() {
     let mut gate = annoyed("192.0.2.1");
     let later = Duration::from_secs(60 * 60);
@@ -117,7 +151,7 @@ fn an_hour_of_peace_wipes_the_slate() {
 fn innocent_endings_and_successes_cost_nothing() {
     let mut gate = Gate::new();
     for number in 0..100 {
-        for ending in [Ending::Innocent, Ending::Admitted(MESH)] {
+        for ending in [Ending::Innocent, Ending::Proven(MESH)] {
             assert_eq!(attempt(&mut gate, Duration::ZERO, node(number), "192.0.2.1", ending), Ok(()));
         }
     }
@@ -203,11 +237,13 @@ fn what_it_remembers_is_bounded() {
         let now = Duration::from_millis(number.into());
         let from = IpAddr::from([10 + a, b, c, 1]);
         let permit = gate.enter(now, node(number), from).unwrap();
+        gate.guess(now, &permit, &MESH).unwrap();
         gate.leave(now, permit, Ending::Failed);
-        gate.admitted(now, node(number), MESH);
+        gate.admitted(now, node(number), OTHER_MESH);
     }
     assert_eq!(gate.failures.len(), PREFIXES_MAX);
     assert_eq!(gate.admitted.len(), ADMITTED_MAX);
+    assert_eq!(gate.blamed.len(), PREFIXES_MAX);
 }
 
 proptest! {
@@ -229,7 +265,7 @@ proptest! {
                 }
                 _ if permits.is_empty() => {}
                 2 => gate.leave(now, permits.remove(0), Ending::Failed),
-                _ => gate.leave(now, permits.remove(0), Ending::Admitted(MESH)),
+                _ => gate.leave(now, permits.remove(0), Ending::Proven(MESH)),
             }
             prop_assert!(gate.pending() <= STRANGERS_MAX + KNOWN_MAX);
             prop_assert!(gate.pending() <= permits.len());
