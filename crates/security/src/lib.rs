@@ -65,8 +65,8 @@
 //! - [`Admission::open`]: anyone who knows the name. Nothing is proven, not even that.
 //! - [`Admission::password`]: CPace, a balanced PAKE. Each attempt is worth one guess, online,
 //!   and nothing that crosses the network can be attacked offline. The password is stretched
-//!   with Argon2id once per join ([`StretchedPassword::stretch`], which blocks for about
-//!   0.2 s), and [`Password::check_strength`] refuses what could be guessed.
+//!   with Argon2id once per join ([`StretchedPassword::stretch`], which blocks for
+//!   0.2 to 0.6 s), and [`Password::check_strength`] refuses what could be guessed.
 //!
 //! Every proof covers the mesh, both node ids, both roles and the TLS connection, so that it
 //! cannot be relayed, reflected or replayed. The [`Gate`] slows down networks that guess and

@@ -17,15 +17,15 @@ use crate::mesh_id::mesh_id;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Least strength of a password in bits (log2 of the estimated guesses). Guesses go online
-/// against delays that grow per network (see [`Gate`](crate::Gate)); 2^40 of them outlast
-/// any botnet's patience (protocol.md section 2).
+/// against delays that grow per network (see [`Gate`](crate::Gate)): 2^40 of them take a
+/// botnet of 100,000 networks about 20 years (protocol.md section 2 has the number).
 pub const PASSWORD_BITS_MIN: f64 = 40.0;
 
 /// The estimate looks at this many characters: its cost grows faster than the length.
 const ESTIMATED_CHARS_MAX: usize = 100;
 
-/// Argon2id memory in KiB. 64 MiB and three passes cost about 0.2 s of one core
-/// (RFC 9106 section 4 recommends the memory for machines that cannot spare 2 GiB).
+/// Argon2id memory in KiB. 64 MiB and three passes cost 0.2 to 0.6 s of one core
+/// (measured 2026-11); RFC 9106 section 4 recommends both for machines that cannot spare 2 GiB.
 const STRETCH_KIB: u32 = 64 * 1024;
 /// Argon2id passes.
 const STRETCH_PASSES: u32 = 3;
@@ -96,8 +96,8 @@ impl Password {
     /// Refuses a password that could be guessed: the 40-bit rule of protocol.md section 2.
     ///
     /// A caller that wants to let a weak password through (a demo, a closed network) makes
-    /// that an explicit choice of its user and does not call this. Takes about a
-    /// millisecond; call it once per join.
+    /// that an explicit choice of its user and does not call this. Takes some milliseconds,
+    /// the first time some more; call it once per join.
     ///
     /// # Errors
     /// [`PasswordError::WeakPassword`] below [`PASSWORD_BITS_MIN`].
@@ -129,7 +129,7 @@ impl StretchedPassword {
     /// Stretches a password for the mesh of this name with Argon2id (64 MiB, 3 passes, one
     /// lane, the mesh id as salt).
     ///
-    /// **Blocks** for about 0.2 s: call it once per join, off the executor.
+    /// **Blocks** for 0.2 to 0.6 s of one core: call it once per join, off the executor.
     ///
     /// # Errors
     /// [`StretchError`] if the memory cannot be had.

@@ -67,7 +67,20 @@ const PERMIT_EXPIRES_AFTER: Duration = Duration::from_secs(2 * ADMISSION_DEADLIN
 
 const _: () = assert!(SUSPECTS_MAX >= FREE_FAILURES as usize);
 
-/// The policy of a node towards those who knock; see the [module](self) for the rules.
+/// The policy of a node towards those who knock: delays after failures, and a budget for
+/// admissions at once. One per node, shared by all its [`Responder`](super::Responder)s.
+///
+/// - **Failures** are counted by the prefix of the address (/24 of IPv4, /48 of IPv6): a spent
+///   guess, a malformed frame, silence until the deadline. The first 16 cost nothing; then
+///   password proofs from there wait 1 s, 2 s, 4 s up to a minute between attempts, until an
+///   hour passed without a failure. Guesses under way count too.
+/// - **Exempt** is who proved the password of that mesh in the last 24 hours and did not fail
+///   since. A node that proves itself takes back what it failed at before. Open meshes have
+///   no delays, and our own dials do not pass here.
+/// - **At once** there are at most 64 admissions of strangers, of which prefixes with failures
+///   get 32 together and one prefix 32 alone, and 64 of nodes that proved themselves lately.
+/// - **Memory** is bounded: 4,096 prefixes, 4,096 nodes to blame, 10,000 admitted. What
+///   happened longest ago is forgotten first.
 #[derive(Debug)]
 pub struct Gate {
     failures: Recent<Prefix, Failures>,
