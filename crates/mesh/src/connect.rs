@@ -52,7 +52,7 @@ enum Verdict {
 }
 
 impl Node {
-    pub(crate) fn on_link_opened(&mut self, now: Time, opened: LinkOpened) {
+    pub(crate) fn on_link_opened(&mut self, now: Time, opened: &LinkOpened) {
         let dial = opened.dial.and_then(|id| self.dials.remove(&id));
         let purpose = match &dial {
             Some(dial) if dial.candidate.is_none() => LinkPurpose::Direct,
@@ -97,12 +97,14 @@ impl Node {
 
     /// Sends Connect on a link we opened, once our own record is signed.
     pub(crate) fn send_connect(&mut self, id: LinkId) {
+        let urgent = self.links.flooding().next().is_none();
         let (Some(member), Some(link)) = (self.record.clone(), self.links.get_mut(id)) else { return };
         link.state = LinkState::Connecting;
         let connect = Connect {
             epoch: self.me.epoch,
             purpose: link.purpose,
             joining: self.baseline != Baseline::Known,
+            urgent,
             member,
         };
         self.control(id, ControlFrame::Connect(connect));
@@ -132,11 +134,20 @@ impl Node {
             Verdict::Test(old) => self.test_older(now, id, old, connect),
             Verdict::KeepNew { drop } => {
                 // The replaced link frees its own place.
-                let others = self.links.flooding().filter(|l| Some(l.id) != drop).count();
-                if others >= self.config.neighbors_high {
+                let others: Vec<LinkId> =
+                    self.links.flooding().map(|l| l.id).filter(|l| Some(*l) != drop).collect();
+                let full = others.len() >= self.config.neighbors_high;
+                if full && !connect.urgent {
                     return self.refuse(now, id, RefuseReason::NodeBusy);
                 }
                 self.welcome(now, id, &connect);
+                if full {
+                    // A node without neighbors is never locked out: a random one makes room,
+                    // and gets referrals to others (HyParView section 4.2).
+                    for other in self.chance.sample(others, 1) {
+                        self.drop_link(now, other, DisconnectReason::NotUsefulNeighbor);
+                    }
+                }
                 if let Some(old) = drop {
                     self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
                 }
@@ -333,7 +344,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_refuse(&mut self, now: Time, id: LinkId, refuse: Refuse) {
+    pub(crate) fn on_refuse(&mut self, now: Time, id: LinkId, refuse: &Refuse) {
         self.learn_referrals(now, &refuse.referrals);
         let Some(link) = self.links.get(id) else { return };
         let (peer, address, dial) = (link.peer, link.address, link.dial);
@@ -358,7 +369,7 @@ impl Node {
         let Some(link) = self.links.get_mut(id) else { return };
         link.verdict = Some(NeighborLoss::Dropped(reason));
         let peer = link.peer;
-        if reason == DisconnectReason::NotUsefulNeighbor || reason == DisconnectReason::NodeTooSlow {
+        if reason != DisconnectReason::DuplicateNeighbor {
             self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
         }
         let referrals = self.referrals(id);
@@ -394,7 +405,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_disconnect(&mut self, now: Time, id: LinkId, disconnect: Disconnect) {
+    pub(crate) fn on_disconnect(&mut self, now: Time, id: LinkId, disconnect: &Disconnect) {
         self.learn_referrals(now, &disconnect.referrals);
         let Some(link) = self.links.get_mut(id) else { return };
         let (peer, floods) = (link.peer, link.carries_floods());

@@ -52,7 +52,7 @@ impl Node {
             return self.count_duplicates(from, count);
         }
         if !self.config.origin_auth {
-            return self.accept(now, flood, vec![from]);
+            return self.accept(now, flood, &[from]);
         }
         let Some(signature) = flood.batch.signature().copied() else {
             return self.violation(now, from, "an unsigned batch in a mesh with origin authentication");
@@ -75,7 +75,7 @@ impl Node {
             .map(|(_, sources)| sources)
             .unwrap_or_default();
         if valid {
-            return self.accept(now, flood, sources);
+            return self.accept(now, flood, &sources);
         }
         self.stats.bad_signatures += 1;
         // Every node verifies before it forwards, so the neighbor that sent this one is at
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// A batch that is authentic and brings something new.
-    fn accept(&mut self, now: Time, flood: Flood, sources: Vec<LinkId>) {
+    fn accept(&mut self, now: Time, flood: Flood, sources: &[LinkId]) {
         let Flood { stream, hops, batch } = flood;
         let hops = hops.saturating_add(1);
         if self.streams.get(&stream).is_none_or(|inbound| inbound.has_all(batch.first(), batch.last())) {

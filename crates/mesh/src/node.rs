@@ -167,7 +167,7 @@ impl Node {
     /// Takes in one fact. Afterwards drain [`poll_output`](Self::poll_output).
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
-            Input::LinkOpened(opened) => self.on_link_opened(now, opened),
+            Input::LinkOpened(opened) => self.on_link_opened(now, &opened),
             Input::DialFailed { dial, address, failure } => self.on_dial_failed(now, dial, address, failure),
             Input::Control { link, frame } => self.on_control(now, link, frame),
             Input::Data { link, frame } => self.on_data(now, link, frame),
@@ -179,7 +179,7 @@ impl Node {
             Input::Signed { job, signature } => match self.jobs.take(job) {
                 Some(Job::SignBatch(channel)) => self.on_batch_signed(now, &channel, Some(signature)),
                 Some(Job::SignLocal { message, hops }) => {
-                    self.send_local(now, message.sign(Some(signature)), hops)
+                    self.send_local(now, message.sign(Some(signature)), hops);
                 }
                 Some(Job::SignVolatile { message, remaining_ms }) => {
                     self.send_volatile(now, message.sign(Some(signature)), remaining_ms);
@@ -288,7 +288,7 @@ impl Node {
                 self.on_connect(now, id, connect);
             }
             (LinkState::Connecting, ControlFrame::Welcome(welcome)) => self.on_welcome(now, id, welcome),
-            (LinkState::Connecting, ControlFrame::Refuse(refuse)) => self.on_refuse(now, id, refuse),
+            (LinkState::Connecting, ControlFrame::Refuse(refuse)) => self.on_refuse(now, id, &refuse),
             (LinkState::Up, frame) => self.on_up_frame(now, id, frame),
             // The peer said goodbye already: what it still asks for is void.
             (LinkState::Draining(_), _) => {}
@@ -298,7 +298,7 @@ impl Node {
 
     fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
         match frame {
-            ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, disconnect),
+            ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect),
             ControlFrame::Ping(nonce) => self.control(id, ControlFrame::Pong(nonce)),
             ControlFrame::Pong(nonce) => self.on_pong(now, id, nonce),
             ControlFrame::Probe { node, nonce } => self.on_probe(now, id, node, nonce),

@@ -161,10 +161,10 @@ impl Node {
             let link = link.id;
             return self.control(link, ControlFrame::Members(vec![member]));
         }
-        self.apply(now, Some(from), member);
+        self.apply(now, Some(from), &member);
     }
 
-    fn apply(&mut self, now: Time, from: Option<LinkId>, member: Member) {
+    fn apply(&mut self, now: Time, from: Option<LinkId>, member: &Member) {
         let facts = member.record.facts().clone();
         let change = self.members.apply(member.clone(), now);
         match change {
@@ -198,7 +198,7 @@ impl Node {
         } else {
             self.candidates.remove(facts.node);
         }
-        self.spread(&member, from);
+        self.spread(member, from);
     }
 
     /// Someone believes that this node is gone, or knows an older state of it.
@@ -213,7 +213,7 @@ impl Node {
 
     pub(crate) fn on_member_left(&mut self, now: Time, node: NodeId) {
         if let Some(member) = self.members.get(node).cloned() {
-            self.apply(now, None, Member { status: MemberStatus::Left, ..member });
+            self.apply(now, None, &Member { status: MemberStatus::Left, ..member });
         }
     }
 
@@ -248,7 +248,7 @@ impl Node {
             return;
         }
         if let Some(member) = self.members.get(node).cloned() {
-            self.apply(now, None, Member { status: MemberStatus::Failed, ..member });
+            self.apply(now, None, &Member { status: MemberStatus::Failed, ..member });
         }
     }
 

@@ -83,14 +83,14 @@ impl Node {
                 DigestContent::Fingerprint(_) => {
                     let mine = self.positions(now, range.from.as_ref(), range.until.as_ref());
                     if fingerprint(&mine) != range.content {
-                        answer.extend(narrower(mine, range.from, range.until));
+                        answer.extend(narrower(mine, range.from.as_ref(), range.until.as_ref()));
                     }
                 }
                 DigestContent::Positions { positions, reply } => {
                     self.take_positions(now, from, &positions);
                     if reply {
                         let mine = self.positions(now, range.from.as_ref(), range.until.as_ref());
-                        answer.extend(listed(mine, range.from, range.until, false));
+                        answer.extend(listed(mine, range.from.as_ref(), range.until.as_ref(), false));
                     }
                 }
             }
@@ -135,7 +135,7 @@ fn fingerprint(positions: &Positions) -> DigestContent {
 }
 
 /// What to say of a range whose fingerprints differ.
-fn narrower(mine: Positions, from: Option<StreamId>, until: Option<StreamId>) -> Vec<DigestRange> {
+fn narrower(mine: Positions, from: Option<&StreamId>, until: Option<&StreamId>) -> Vec<DigestRange> {
     if mine.len() <= LISTED {
         return listed(mine, from, until, true);
     }
@@ -145,7 +145,12 @@ fn narrower(mine: Positions, from: Option<StreamId>, until: Option<StreamId>) ->
         .collect()
 }
 
-fn listed(mine: Positions, from: Option<StreamId>, until: Option<StreamId>, reply: bool) -> Vec<DigestRange> {
+fn listed(
+    mine: Positions,
+    from: Option<&StreamId>,
+    until: Option<&StreamId>,
+    reply: bool,
+) -> Vec<DigestRange> {
     let parts = mine.len().div_ceil(LISTED).max(1);
     split(mine, parts, from, until)
         .into_iter()
@@ -166,7 +171,7 @@ fn listed(mine: Positions, from: Option<StreamId>, until: Option<StreamId>, repl
 type Part = (Positions, Option<StreamId>, Option<StreamId>);
 
 /// Cuts a range into parts of about equal size that cover it without a hole.
-fn split(mine: Positions, parts: usize, from: Option<StreamId>, until: Option<StreamId>) -> Vec<Part> {
+fn split(mine: Positions, parts: usize, from: Option<&StreamId>, until: Option<&StreamId>) -> Vec<Part> {
     let size = mine.len().div_ceil(parts).max(1);
     let mut chunks: Vec<Positions> = Vec::new();
     for position in mine {
@@ -185,8 +190,8 @@ fn split(mine: Positions, parts: usize, from: Option<StreamId>, until: Option<St
         .into_iter()
         .enumerate()
         .map(|(index, chunk)| {
-            let from = if index == 0 { from.clone() } else { starts.get(index - 1).cloned() };
-            let until = if index == last { until.clone() } else { starts.get(index).cloned() };
+            let from = if index == 0 { from.cloned() } else { starts.get(index - 1).cloned() };
+            let until = if index == last { until.cloned() } else { starts.get(index).cloned() };
             (chunk, from, until)
         })
         .collect()

@@ -34,6 +34,9 @@ pub struct Connect {
     pub purpose: LinkPurpose,
     /// The sender never had a link in this epoch and wants a baseline.
     pub joining: bool,
+    /// The sender has no neighbor at all: a full receiver drops another for it, so that
+    /// nobody is locked out (HyParView section 4.2, high priority).
+    pub urgent: bool,
     /// The sender's own record.
     pub member: MemberRecord,
 }
@@ -209,6 +212,7 @@ impl ControlFrame {
                 purpose: purpose_to_proto(c.purpose).into(),
                 joining: c.joining,
                 member: Some(c.member.to_proto()),
+                urgent: c.urgent,
             }),
             Self::Welcome(w) => Kind::Welcome(proto::Welcome {
                 epoch: w.epoch.get(),
@@ -261,6 +265,7 @@ impl ControlFrame {
                 epoch: Epoch::decode(c.epoch)?,
                 purpose: purpose_from_proto(c.purpose)?,
                 joining: c.joining,
+                urgent: c.urgent,
                 member: MemberRecord::from_field(c.member.as_ref())?,
             }),
             Kind::Welcome(w) => Self::Welcome(Welcome {

@@ -3,7 +3,15 @@
 //! It plays the driver: it carries frames between nodes *encoded and decoded*, so that the
 //! codec is on the path, does signatures by a stand-in (a keyed hash would add nothing here),
 //! and lets a test drop, cut or slow links. Same seed, same run.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::large_enum_variant,
+    reason = "a test fixture of which each test file uses its part"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -217,6 +217,9 @@ pub struct Connect {
     /// The sender's own member record.
     #[prost(message, optional, tag = "4")]
     pub member: ::core::option::Option<MemberRecord>,
+    /// The sender has no neighbor at all: a full receiver drops another for it.
+    #[prost(bool, tag = "5")]
+    pub urgent: bool,
 }
 /// Accepts a Connect. Data lanes may be used from here on.
 #[derive(Clone, PartialEq, ::prost::Message)]

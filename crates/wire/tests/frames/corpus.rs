@@ -83,6 +83,7 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 epoch: epoch(7),
                 purpose: LinkPurpose::Neighbor,
                 joining: true,
+                urgent: false,
                 member: member(1),
             }),
         ),

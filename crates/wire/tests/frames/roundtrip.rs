@@ -111,9 +111,11 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         DisconnectReason::Idle,
     ]);
     prop_oneof![
-        (epoch(), purpose, any::<bool>(), record()).prop_map(|(epoch, purpose, joining, member)| {
-            ControlFrame::Connect(Connect { epoch, purpose, joining, member })
-        }),
+        (epoch(), purpose, any::<(bool, bool)>(), record()).prop_map(
+            |(epoch, purpose, (joining, urgent), member)| {
+                ControlFrame::Connect(Connect { epoch, purpose, joining, urgent, member })
+            }
+        ),
         (epoch(), any::<bool>(), record(), any::<u32>(), referrals()).prop_map(
             |(epoch, joining, member, link, referrals)| {
                 let link_number = LinkNumber(link);
