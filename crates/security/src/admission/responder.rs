@@ -40,6 +40,8 @@ pub struct Responder {
     permit: Option<Permit>,
     seed: Zeroizing<[u8; 32]>,
     deadline: Duration,
+    // The mesh the peer asked for, once its hello named one of ours.
+    mesh: Option<MeshId>,
     outbox: Outbox,
 }
 
@@ -85,7 +87,8 @@ impl Responder {
             }
         };
         let state = if permit.is_some() { State::AwaitHello } else { State::Done };
-        Self { state, permit, seed: Zeroizing::new(seed), deadline: now + ADMISSION_DEADLINE, outbox }
+        let (seed, deadline) = (Zeroizing::new(seed), now + ADMISSION_DEADLINE);
+        Self { state, permit, seed, deadline, mesh: None, outbox }
     }
 
     /// Takes a frame from the opener. Costs three scalar multiplications in password mode
@@ -145,6 +148,12 @@ impl Responder {
         (!self.is_over()).then_some(self.deadline)
     }
 
+    /// The mesh the peer wants to join, once it named one of ours: whom to tell how it ended.
+    #[must_use]
+    pub const fn mesh(&self) -> Option<&MeshId> {
+        self.mesh.as_ref()
+    }
+
     /// Whether it has ended. Its last outputs may still wait to be polled.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -164,6 +173,7 @@ impl Responder {
         let admission = find(&hello.mesh_tag, &tag_exporter, reception.meshes)
             .ok_or(No::from(AdmissionRefusal::UnknownMesh))?;
         let mesh = *admission.mesh();
+        self.mesh = Some(mesh);
         let admitted = Admitted { mesh, version, features };
 
         match (admission.credential(), hello.credential) {
