@@ -1,0 +1,93 @@
+//! Where this node can be dialed.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
+
+/// How often the machine's interfaces are looked at: a laptop that changed networks is
+/// reachable again within that time, and looking costs about 0.1 ms.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The addresses to tell others: those given, else the one listened at, else those of the
+/// machine's interfaces with the port listened at. Loopback only where there is nothing else.
+pub(crate) fn advertised(given: &[SocketAddr], listening: SocketAddr) -> Vec<SocketAddr> {
+    if !given.is_empty() {
+        return given.iter().copied().take(NODE_ADDRESSES_MAX).collect();
+    }
+    if !listening.ip().is_unspecified() {
+        return vec![listening];
+    }
+    let interfaces = match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the addresses of this machine");
+            Vec::new()
+        }
+    };
+    of_interfaces(interfaces.into_iter().map(|interface| interface.ip()).collect(), listening)
+}
+
+/// Waits until the addresses differ from these. Dropping the future loses nothing.
+pub(crate) async fn changed(
+    given: Vec<SocketAddr>,
+    listening: SocketAddr,
+    before: Vec<SocketAddr>,
+) -> Vec<SocketAddr> {
+    if !given.is_empty() || !listening.ip().is_unspecified() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let now = advertised(&given, listening);
+        if now != before {
+            return now;
+        }
+    }
+}
+
+fn of_interfaces(mut ips: Vec<IpAddr>, listening: SocketAddr) -> Vec<SocketAddr> {
+    // A stable order: private IPv4 first, as most meshes are on one network; then global ones.
+    ips.sort_by_key(|ip| (ip.is_ipv6(), *ip));
+    ips.dedup();
+    let usable = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_unspecified(),
+        // Link-local IPv6 needs a scope that means nothing on another machine.
+        IpAddr::V6(ip) => listening.is_ipv6() && !ip.is_unicast_link_local() && !ip.is_unspecified(),
+    };
+    let (loopback, others): (Vec<_>, Vec<_>) = ips.into_iter().filter(usable).partition(IpAddr::is_loopback);
+    let chosen = if others.is_empty() { loopback } else { others };
+    chosen.into_iter().map(|ip| SocketAddr::new(ip, listening.port())).take(NODE_ADDRESSES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ips: &[&str], listening: &str, expected: &[&str]) {
+        let ips = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        let addresses = of_interfaces(ips, listening.parse().unwrap());
+        let expected: Vec<SocketAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
+        assert_eq!(addresses, expected);
+    }
+
+    #[test]
+    fn loopback_is_told_only_where_there_is_nothing_else() {
+        check(&["127.0.0.1", "192.0.2.7"], "0.0.0.0:4000", &["192.0.2.7:4000"]);
+        check(&["127.0.0.1", "169.254.1.1"], "0.0.0.0:4000", &["127.0.0.1:4000"]);
+    }
+
+    #[test]
+    fn ipv6_is_told_only_where_it_is_listened_at_and_never_link_local() {
+        let ips = ["fe80::1", "2001:db8::7", "192.0.2.7"];
+        check(&ips, "0.0.0.0:4000", &["192.0.2.7:4000"]);
+        check(&ips, "[::]:4000", &["192.0.2.7:4000", "[2001:db8::7]:4000"]);
+    }
+
+    #[test]
+    fn what_was_given_or_bound_wins() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(advertised(&[at("203.0.113.1:9")], at("0.0.0.0:4000")), [at("203.0.113.1:9")]);
+        assert_eq!(advertised(&[], at("127.0.0.1:4000")), [at("127.0.0.1:4000")]);
+    }
+}

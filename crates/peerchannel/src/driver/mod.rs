@@ -1,0 +1,466 @@
+//! The driver: one task per mesh that owns the mesh's core and never awaits a neighbor.
+//!
+//! ```text
+//!  handles ──commands──▶ ┌────────┐ ──orders──▶ links: byte-bounded queues
+//!  readers ──inbox─────▶ │ driver │ ──orders──▶ tasks: dial, resolve
+//!  tasks   ──results───▶ │  core  │ ──events──▶ subscriptions: byte-bounded queues
+//!  clock   ──deadline──▶ └────────┘ ──orders──▶ signatures, done here
+//! ```
+//!
+//! It wakes up, reads the clock once, takes what is there (so many at most), carries out the
+//! core's orders, does the signature work that arose, and sleeps until the next deadline.
+//! It decides nothing about the mesh: an `if` about neighbors or messages belongs in the core.
+
+mod crypto;
+mod dial;
+mod links;
+mod outputs;
+mod publish;
+mod start;
+mod wake;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use peerchannel_mesh::{DialFailure, Input, LinkId, LinkLoss, LinkOpened, Time};
+use peerchannel_resolver::{CompositeResolver, MeshKey};
+use peerchannel_transport::CloseReason;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::addresses;
+use crate::command::Command;
+use crate::error::DirectError;
+use crate::events::MeshEvent;
+use crate::filter::Guarded;
+use crate::invite;
+use crate::mesh::Facts;
+use crate::node::{MeshEntry, Node, Reservation};
+use crate::registry::Registry;
+use crate::resolvers::Health;
+use crate::status::{MemberInfo, MeshStats, NeighborInfo, Status};
+
+use self::crypto::Job;
+use self::links::Links;
+use self::publish::Publishing;
+use self::wake::{Done, News, Purpose, Wake};
+
+pub(crate) use self::start::{Plan, start};
+pub(crate) use self::wake::{Arrival, Opened};
+
+/// Commands that wait for the driver; further callers wait for a place (a guess: a wake's
+/// worth).
+const COMMANDS_MAX: usize = 256;
+
+/// News that wait for the driver; readers wait for a place. Their bytes are bounded by the
+/// transport's permits, which travel with them.
+const INBOX_MAX: usize = 1024;
+
+/// What is taken in per wake before orders for signatures are carried out and the deadline is
+/// looked at: bounds how late either can be (a guess: a millisecond's worth).
+const TAKEN_PER_WAKE: usize = 256;
+
+/// Signature orders carried out per wake: about 5 ms of work (a guess).
+const JOBS_PER_WAKE: usize = 128;
+
+/// How long leaving may take in all (cli.md: within 2 s). The core waits up to one second of
+/// it for own messages to be committed.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// What of it is kept for closing the node's connections.
+const LEAVE_CLOSING: Duration = Duration::from_millis(300);
+
+/// One mesh in one process.
+struct Driver {
+    core: peerchannel_mesh::Node,
+    clock: Clock,
+    // What this wake's inputs are dated.
+    now: Time,
+    node: Node,
+    // The node was made for this mesh alone and closes with it.
+    private: bool,
+    reservation: Reservation,
+    entry: Arc<MeshEntry>,
+    facts: Arc<Facts>,
+    registry: Arc<Registry>,
+    commands: mpsc::Receiver<Command>,
+    // The last handle is gone.
+    abandoned: bool,
+    inbox: mpsc::Receiver<Arrival>,
+    tasks: JoinSet<Done>,
+    purposes: HashMap<tokio::task::Id, Purpose>,
+    links: Links,
+    next_link: u64,
+    // Facts that arose while orders were carried out.
+    pending: VecDeque<Input>,
+    jobs: VecDeque<Job>,
+    publishing: Publishing,
+    publish_ready: bool,
+    // Direct messages on their way, by the core's token; the core limits them.
+    directs: HashMap<u64, oneshot::Sender<Result<(), DirectError>>>,
+    online: watch::Sender<bool>,
+    addresses: Vec<SocketAddr>,
+    // Registrations last as long as the sender.
+    advertised: Option<watch::Sender<Vec<SocketAddr>>>,
+    registrars: JoinSet<()>,
+    resolver: Arc<CompositeResolver>,
+    key: MeshKey,
+    health: Arc<Health>,
+    filter_panics: Arc<AtomicU64>,
+    filter_panics_told: u64,
+    // When leaving must be over.
+    leaving: Option<Instant>,
+    left: bool,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        self.drain();
+        self.carry_out_jobs();
+        while !self.is_over() {
+            let wake = self.wait().await;
+            self.now = self.clock.now();
+            self.take(wake);
+            for _ in 1..TAKEN_PER_WAKE {
+                let Some(wake) = self.ready() else { break };
+                self.take(wake);
+            }
+            if self.core.poll_timeout().is_some_and(|at| at <= self.now) {
+                self.feed(Input::Timeout);
+            }
+            self.carry_out_jobs();
+            self.tell_filter_panics();
+        }
+        self.end().await;
+    }
+
+    fn is_over(&self) -> bool {
+        match self.leaving {
+            Some(until) => {
+                (self.left && self.registrars.is_empty()) || Instant::now() + LEAVE_CLOSING >= until
+            }
+            None => self.abandoned || self.left,
+        }
+    }
+
+    /// Waits until there is something to do. Cancel safe, as each of its parts is.
+    async fn wait(&mut self) -> Wake {
+        let deadline = self.deadline();
+        tokio::select! {
+            command = self.commands.recv(), if !self.abandoned => {
+                command.map_or(Wake::Abandoned, Wake::Command)
+            }
+            // The driver holds a sender through `entry`: there is always another side.
+            Some(arrival) = self.inbox.recv() => Wake::Arrival(arrival),
+            Some(done) = self.tasks.join_next_with_id() => Wake::Done(done),
+            Some(_) = self.registrars.join_next() => Wake::RegistrarDone,
+            () = sleep_until(deadline) => Wake::Deadline,
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        if !self.jobs.is_empty() {
+            return Instant::now();
+        }
+        let core = self.core.poll_timeout().map(|at| self.clock.instant(at));
+        let leave = self.leaving.map(|until| until - LEAVE_CLOSING);
+        let far = || Instant::now() + Duration::from_secs(3600);
+        core.into_iter().chain(leave).min().unwrap_or_else(far)
+    }
+
+    /// What is there without waiting.
+    fn ready(&mut self) -> Option<Wake> {
+        if let Ok(command) = self.commands.try_recv() {
+            return Some(Wake::Command(command));
+        }
+        if let Ok(arrival) = self.inbox.try_recv() {
+            return Some(Wake::Arrival(arrival));
+        }
+        self.tasks.try_join_next_with_id().map(Wake::Done)
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Command(command) => self.obey(command),
+            Wake::Abandoned => self.abandoned = true,
+            Wake::Arrival(Arrival::Opened(opened)) => self.opened(*opened),
+            Wake::Arrival(Arrival::Link { link, news }) => self.news(link, news),
+            Wake::Done(Ok((id, done))) => {
+                self.purposes.remove(&id);
+                self.done(done);
+            }
+            Wake::Done(Err(error)) => {
+                if let Some(purpose) = self.purposes.remove(&error.id()) {
+                    tracing::error!(%error, ?purpose, "a task ended abnormally");
+                    self.ended_abnormally(purpose);
+                }
+            }
+            Wake::RegistrarDone | Wake::Deadline => {}
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // A caller that no longer waits does not want the answer.
+        match command {
+            Command::Publish(order) => {
+                let limit = self.links.datagram_limit();
+                self.publishing.publish(&mut self.core, self.now, &self.facts, limit, order);
+            }
+            Command::Direct { to, payload, reply } => match self.core.send_direct(self.now, to, payload) {
+                Ok(token) => {
+                    self.directs.insert(token, reply);
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error.into()));
+                }
+            },
+            Command::SetFilter(filter) => {
+                let panics = &self.filter_panics;
+                self.core.set_filter(filter.map(|filter| Guarded::boxed(filter, panics)));
+            }
+            Command::Refresh => self.core.refresh(self.now),
+            Command::Leave => self.leave(),
+            Command::Members(reply) => {
+                let _ = reply.send(self.members());
+            }
+            Command::Status(reply) => {
+                let _ = reply.send(self.status());
+            }
+            Command::Stats(reply) => {
+                let _ = reply.send(self.stats());
+            }
+            Command::Invite { lifetime, reply } => {
+                let identity = &self.node.state().identity;
+                let ticket = invite::ticket(&self.facts, identity, &self.status(), &self.members(), lifetime);
+                let _ = reply.send(ticket);
+            }
+        }
+        self.drain();
+    }
+
+    fn leave(&mut self) {
+        if self.leaving.is_none() {
+            self.leaving = Some(Instant::now() + LEAVE_MAX);
+            // Ends the registrations, while the core says goodbye.
+            self.advertised = None;
+            self.core.leave(self.now);
+        }
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        let Opened { dial, link, reader, peer, address, rtt, usage } = opened;
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        let number = link.number();
+        self.links.add(id, link, usage);
+        let read = links::read(id, reader, self.entry.inbox.clone());
+        self.spawn(Purpose::Read(id), read);
+        self.feed(Input::LinkOpened(LinkOpened { link: id, peer, dial, address, number, rtt }));
+    }
+
+    fn news(&mut self, link: LinkId, news: News) {
+        match news {
+            News::Control { frames, permit } => {
+                for frame in frames {
+                    self.feed(Input::Control { link, frame });
+                }
+                drop(permit);
+            }
+            News::Data { frames, permit } => {
+                for frame in frames {
+                    self.feed(Input::Data { link, frame });
+                }
+                drop(permit);
+            }
+            News::Volatile(frame) => self.feed(Input::Data { link, frame: *frame }),
+            News::LaneFinished => self.feed(Input::LaneFinished { link }),
+            News::Drained(lane) => {
+                self.links.drained(link, lane, &mut self.pending);
+                self.drain();
+            }
+            News::BadFrame(why) => {
+                self.links.close(link, CloseReason::ProtocolViolation);
+                self.feed(Input::LinkClosed { link, loss: LinkLoss::BadFrame(why) });
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Dialed(opened) => self.opened(*opened),
+            Done::DialFailed { dial, address, failure } => {
+                self.feed(Input::DialFailed { dial, address, failure });
+            }
+            Done::Resolved(candidates) => self.feed(Input::Resolved(candidates)),
+            Done::LinkClosed { link, loss } => {
+                self.links.remove(link);
+                self.feed(Input::LinkClosed { link, loss });
+            }
+            Done::AddressesChanged(addresses) => {
+                tracing::info!(?addresses, "the addresses of this node changed");
+                self.addresses.clone_from(&addresses);
+                if let Some(advertised) = &self.advertised {
+                    advertised.send_replace(addresses.clone());
+                }
+                self.watch_addresses();
+                self.feed(Input::AddressesChanged(addresses));
+            }
+        }
+    }
+
+    /// The core gets an answer to every order, whatever became of the task.
+    fn ended_abnormally(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Dial(dial) => {
+                let failure = DialFailure::Unreachable("an internal error, see the log".to_owned());
+                self.done(Done::DialFailed { dial, address: None, failure });
+            }
+            Purpose::Resolve => self.done(Done::Resolved(Vec::new())),
+            Purpose::Read(link) => {
+                self.links.close(link, CloseReason::Abandoned);
+                self.done(Done::LinkClosed { link, loss: LinkLoss::ClosedLocally });
+            }
+            Purpose::WatchAddresses => {}
+        }
+    }
+
+    fn watch_addresses(&mut self) {
+        let state = self.node.state();
+        let watch = addresses::changed(state.advertise.clone(), state.local_address, self.addresses.clone());
+        self.spawn(Purpose::WatchAddresses, async { Done::AddressesChanged(watch.await) });
+    }
+
+    /// Runs a task of the driver's, which ends with it. At most: one per link, one per dial of
+    /// the core (which limits both), one that resolves, one that watches the addresses.
+    fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = Done> + Send + 'static) {
+        let id = self.tasks.spawn(task).id();
+        self.purposes.insert(id, purpose);
+    }
+
+    /// Gives the core a fact and carries out what it orders.
+    fn feed(&mut self, input: Input) {
+        self.core.handle(self.now, input);
+        self.drain();
+    }
+
+    /// Carries out orders, and feeds the facts that arise from them, until there are none.
+    fn drain(&mut self) {
+        loop {
+            while let Some(output) = self.core.poll_output() {
+                self.carry_out(output);
+            }
+            if let Some(input) = self.pending.pop_front() {
+                self.core.handle(self.now, input);
+            } else if std::mem::take(&mut self.publish_ready) {
+                self.publishing.resume(&mut self.core, self.now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn carry_out_jobs(&mut self) {
+        let state = self.node.state().clone();
+        for _ in 0..JOBS_PER_WAKE {
+            let Some(job) = self.jobs.pop_front() else { return };
+            self.feed(job.carry_out(&state.identity));
+        }
+    }
+
+    fn tell_filter_panics(&mut self) {
+        let panics = self.filter_panics.load(Ordering::Relaxed);
+        if panics != self.filter_panics_told {
+            self.filter_panics_told = panics;
+            tracing::error!(panics, "the propagation filter panicked");
+            self.registry.event(MeshEvent::FilterPanicked);
+        }
+    }
+
+    fn members(&self) -> Vec<MemberInfo> {
+        let info = |member: peerchannel_mesh::MemberView| MemberInfo {
+            own: member.node == self.facts.node,
+            node: member.node,
+            name: member.name,
+            status: member.status,
+            epoch: member.epoch,
+            addresses: member.addresses,
+        };
+        self.core.members().map(info).collect()
+    }
+
+    fn status(&self) -> Status {
+        let info = |neighbor: peerchannel_mesh::NeighborView| NeighborInfo {
+            node: neighbor.node,
+            address: neighbor.address,
+            rtt: neighbor.rtt,
+            useful: neighbor.useful,
+            duplicates: neighbor.duplicates,
+        };
+        Status {
+            mesh: self.facts.mesh_name.clone(),
+            node: self.facts.node,
+            name: self.facts.name.clone(),
+            epoch: self.facts.epoch,
+            online: *self.online.borrow(),
+            local_address: self.facts.local_address,
+            advertised: self.addresses.clone(),
+            neighbors: self.core.neighbors().map(info).collect(),
+            resolvers: self.health.report(),
+        }
+    }
+
+    fn stats(&self) -> MeshStats {
+        let (bytes_in, bytes_out) = self.links.traffic();
+        MeshStats {
+            mesh: self.core.stats(),
+            bytes_in,
+            bytes_out,
+            queue_bytes: self.links.queue_bytes(),
+            datagrams_dropped: self.links.datagrams_dropped,
+            filter_panics: self.filter_panics.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends what the driver owns. The commands end last: who waits for them may join again.
+    async fn end(self) {
+        let Self { mut tasks, mut registrars, links, node, entry, reservation, leaving, .. } = self;
+        tasks.shutdown().await;
+        registrars.shutdown().await;
+        drop((links, entry));
+        if self.left {
+            self.registry.event(MeshEvent::Left);
+        }
+        self.registry.close();
+        drop(reservation);
+        if self.private {
+            let until = leaving.unwrap_or_else(|| Instant::now() + LEAVE_CLOSING);
+            let _ = timeout_at(until, node.close()).await;
+        }
+        drop(node);
+        drop(self.online);
+        drop(self.commands);
+    }
+}
+
+/// The driver's clock: the core's time counts from when it was made.
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        self.start + time.since(Time::ZERO)
+    }
+}

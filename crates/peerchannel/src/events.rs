@@ -1,0 +1,331 @@
+//! What happens in a mesh, beside messages: links, members, refusals, resolvers.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use peerchannel_mesh::{DialFailure, LinkLoss, MemberLoss, NeighborLoss};
+use peerchannel_wire::{AdmissionRefusal, DisconnectReason, Epoch, MemberName, NodeId, RefuseReason};
+
+use crate::message::Author;
+use crate::queue::Queued;
+
+/// Something that happened in a mesh. `Display` is one line for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MeshEvent {
+    /// The first neighbor is up: what is published reaches someone.
+    Online,
+    /// The last neighbor is gone. The node keeps trying to find one.
+    Offline,
+    /// A node became a neighbor.
+    NeighborUp {
+        /// The node.
+        node: NodeId,
+        /// Its remote address.
+        address: SocketAddr,
+    },
+    /// A neighbor is one no longer.
+    NeighborDown {
+        /// The node.
+        node: NodeId,
+        /// Why; [`neighbor_loss_text`] says it in words.
+        reason: NeighborLoss,
+    },
+    /// A member joined, or came back with a new epoch.
+    MemberUp {
+        /// The node.
+        node: NodeId,
+        /// The name it shows; may be empty.
+        name: MemberName,
+        /// Its join.
+        epoch: Epoch,
+    },
+    /// A member is gone.
+    MemberDown {
+        /// The node.
+        node: NodeId,
+        /// The name it showed.
+        name: MemberName,
+        /// Whether it said goodbye.
+        reason: MemberLoss,
+    },
+    /// A node that this one dialed would not admit it or would not be its neighbor.
+    Refused {
+        /// The node, where known.
+        node: Option<NodeId>,
+        /// Where it was tried, where known.
+        address: Option<SocketAddr>,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A node dialed this one and was not admitted.
+    TurnedAway {
+        /// The node.
+        node: NodeId,
+        /// Its remote address.
+        address: SocketAddr,
+        /// Why.
+        reason: Refusal,
+        /// How many others were turned away since the last such event: they are reported at
+        /// most once a second, so that strangers cannot drown other events.
+        others: u64,
+    },
+    /// Nobody answered at an address this node was told to try. It goes on trying.
+    Unreachable {
+        /// The node, where known.
+        node: Option<NodeId>,
+        /// Where it was tried last, where known.
+        address: Option<SocketAddr>,
+        /// What the network said.
+        detail: String,
+    },
+    /// A resolver does not answer. It is asked again; told once until it changes.
+    ResolverFailed {
+        /// The resolver, as it was given.
+        resolver: String,
+        /// What went wrong.
+        error: String,
+    },
+    /// A resolver that had failed answers again.
+    ResolverRecovered {
+        /// The resolver, as it was given.
+        resolver: String,
+    },
+    /// The propagation filter panicked; the message in hand went nowhere ([`Verdict::None`](crate::Verdict::None)).
+    FilterPanicked,
+    /// Something could not be kept because a limit was reached; counted in the statistics.
+    Overloaded(&'static str),
+    /// This node has left the mesh. The last event.
+    Left,
+    /// This subscription was read too slowly: so many of its oldest events were dropped.
+    Lagged(u64),
+}
+
+/// Why one node did not take another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The password is wrong, or someone sits between the two nodes.
+    BadCredential,
+    /// The dialed node does not know a mesh of this name with this kind of credential.
+    UnknownMesh,
+    /// Too many admissions at once, or too many failures from that network.
+    Busy,
+    /// The two nodes have no protocol version in common.
+    Version,
+    /// Something was sent that does not belong there.
+    Malformed,
+    /// Admission took too long.
+    TimedOut,
+    /// Another node answered than the one that was dialed.
+    WrongNode(NodeId),
+    /// The dialed node is this node itself, or has a copy of its key.
+    Oneself,
+    /// The dialed node has as many neighbors as it may have.
+    NodeBusy,
+    /// There is a link between the two nodes already.
+    DuplicateNeighbor,
+    /// A later join of this node is known there: a node with the same key runs elsewhere, or
+    /// this machine's clock was set back.
+    StaleEpoch,
+    /// The dialed node is leaving.
+    LeavingMesh,
+    /// Anything else, in words.
+    Other(String),
+}
+
+impl Refusal {
+    /// Whether trying again without changing anything is pointless.
+    pub(crate) const fn is_lasting(&self) -> bool {
+        matches!(self, Self::BadCredential | Self::UnknownMesh | Self::Version | Self::Malformed)
+    }
+
+    /// The refusal whose text this is: the core carries reasons as text.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let known = [
+            Self::BadCredential,
+            Self::UnknownMesh,
+            Self::Busy,
+            Self::Version,
+            Self::Malformed,
+            Self::TimedOut,
+            Self::Oneself,
+        ];
+        known
+            .into_iter()
+            .find(|refusal| refusal.to_string() == text)
+            .unwrap_or_else(|| Self::Other(text.to_owned()))
+    }
+}
+
+impl From<AdmissionRefusal> for Refusal {
+    fn from(refusal: AdmissionRefusal) -> Self {
+        match refusal {
+            AdmissionRefusal::UnknownMesh => Self::UnknownMesh,
+            AdmissionRefusal::BadCredential => Self::BadCredential,
+            AdmissionRefusal::Busy => Self::Busy,
+            AdmissionRefusal::Version => Self::Version,
+            AdmissionRefusal::Malformed => Self::Malformed,
+            AdmissionRefusal::TimedOut => Self::TimedOut,
+            AdmissionRefusal::Duplicate => Self::Oneself,
+            other => Self::Other(format!("{other:?}")),
+        }
+    }
+}
+
+impl From<RefuseReason> for Refusal {
+    fn from(reason: RefuseReason) -> Self {
+        match reason {
+            RefuseReason::NodeBusy => Self::NodeBusy,
+            RefuseReason::DuplicateNeighbor => Self::DuplicateNeighbor,
+            RefuseReason::DuplicateNodeId => Self::Oneself,
+            RefuseReason::StaleEpoch => Self::StaleEpoch,
+            RefuseReason::LeavingMesh => Self::LeavingMesh,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadCredential => "bad credential: the passwords differ",
+            Self::UnknownMesh => "no mesh of this name with this kind of credential there",
+            Self::Busy => "busy: too many admissions at once",
+            Self::Version => "no protocol version in common: one of the two is too old",
+            Self::Malformed => "a malformed frame during admission",
+            Self::TimedOut => "admission took too long",
+            Self::WrongNode(node) => return write!(f, "another node answered: {}", node.short()),
+            Self::Oneself => "that is this node itself, or one with a copy of its key",
+            Self::NodeBusy => "it has as many neighbors as it may have",
+            Self::DuplicateNeighbor => "there is a link to it already",
+            Self::StaleEpoch => "a later join of this node is known there",
+            Self::LeavingMesh => "it is leaving the mesh",
+            Self::Other(text) => text,
+        })
+    }
+}
+
+impl MeshEvent {
+    /// The event that a failed dial is for the application.
+    pub(crate) fn from_dial_failure(
+        node: Option<NodeId>,
+        address: Option<SocketAddr>,
+        failure: DialFailure,
+    ) -> Self {
+        match failure {
+            DialFailure::WrongNode(other) => {
+                Self::Refused { node, address, reason: Refusal::WrongNode(other) }
+            }
+            DialFailure::Oneself => Self::Refused { node, address, reason: Refusal::Oneself },
+            DialFailure::Refused { reason, .. } => {
+                Self::Refused { node, address, reason: Refusal::from_text(&reason) }
+            }
+            DialFailure::Unreachable(detail) => Self::Unreachable { node, address, detail },
+            other => Self::Unreachable { node, address, detail: format!("{other:?}") },
+        }
+    }
+}
+
+/// A reason for losing a neighbor, in words.
+#[must_use]
+pub fn neighbor_loss_text(loss: &NeighborLoss) -> String {
+    let reason = |reason: &DisconnectReason| match reason {
+        DisconnectReason::LeavingMesh => "leaving the mesh",
+        DisconnectReason::NotUsefulNeighbor => "not a useful neighbor",
+        DisconnectReason::DuplicateNeighbor => "duplicate link",
+        DisconnectReason::NodeTooSlow => "too slow",
+        DisconnectReason::ProtocolViolation => "protocol violation",
+        DisconnectReason::Idle => "idle",
+    };
+    match loss {
+        NeighborLoss::Disconnected(why) => format!("it disconnected: {}", reason(why)),
+        NeighborLoss::Dropped(why) => format!("dropped: {}", reason(why)),
+        NeighborLoss::Lost(loss) => match loss {
+            LinkLoss::TimedOut => "lost: nothing came from it in time".to_owned(),
+            LinkLoss::Reset => "lost: it was restarted".to_owned(),
+            LinkLoss::ClosedByPeer(why) if why.is_empty() => "lost: it closed the link".to_owned(),
+            LinkLoss::ClosedByPeer(why) => format!("lost: it closed the link: {why}"),
+            LinkLoss::BadFrame(why) => format!("closed: it sent an invalid frame: {why}"),
+            LinkLoss::ClosedLocally => "closed here".to_owned(),
+            other => format!("lost: {other:?}"),
+        },
+    }
+}
+
+impl fmt::Display for MeshEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Online => f.write_str("online"),
+            Self::Offline => f.write_str("offline: no neighbor, trying to find one"),
+            Self::NeighborUp { node, address } => write!(f, "neighbor {} at {address}", node.short()),
+            Self::NeighborDown { node, reason } => {
+                write!(f, "neighbor {} is gone: {}", node.short(), neighbor_loss_text(reason))
+            }
+            Self::MemberUp { node, name, .. } => write!(f, "{} is here", Author { name, node: *node }),
+            Self::MemberDown { node, name, reason } => {
+                let author = Author { name, node: *node };
+                match reason {
+                    MemberLoss::Left => write!(f, "{author} left"),
+                    MemberLoss::Failed => write!(f, "{author} is gone without a goodbye"),
+                }
+            }
+            Self::Refused { node, address, reason } => {
+                write!(f, "{} refused: {reason}", Place { node: *node, address: *address })
+            }
+            Self::TurnedAway { node, address, reason, others } => {
+                write!(f, "{} at {address} was not admitted: {reason}", node.short())?;
+                if *others > 0 { write!(f, " (and {others} others)") } else { Ok(()) }
+            }
+            Self::Unreachable { node, address, detail } => {
+                write!(f, "{} cannot be reached: {detail}", Place { node: *node, address: *address })
+            }
+            Self::ResolverFailed { resolver, error } => {
+                write!(f, "resolver {resolver} does not answer, it is tried again: {error}")
+            }
+            Self::ResolverRecovered { resolver } => write!(f, "resolver {resolver} answers again"),
+            Self::FilterPanicked => f.write_str("the propagation filter panicked: a message went nowhere"),
+            Self::Overloaded(what) => write!(f, "a limit was reached: {what}"),
+            Self::Left => f.write_str("left the mesh"),
+            Self::Lagged(missed) => write!(f, "{missed} events missed: read too slowly"),
+        }
+    }
+}
+
+struct Place {
+    node: Option<NodeId>,
+    address: Option<SocketAddr>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.node, self.address) {
+            (Some(node), Some(address)) => write!(f, "{} at {address}", node.short()),
+            (Some(node), None) => f.write_str(&node.short()),
+            (None, Some(address)) => write!(f, "{address}"),
+            (None, None) => f.write_str("a node"),
+        }
+    }
+}
+
+impl Queued for MeshEvent {
+    fn lagged(missed: u64) -> Self {
+        Self::Lagged(missed)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_survives_its_way_through_the_core_as_text() {
+        for refusal in [Refusal::BadCredential, Refusal::UnknownMesh, Refusal::Busy, Refusal::TimedOut] {
+            assert_eq!(Refusal::from_text(&refusal.to_string()), refusal);
+        }
+        assert_eq!(Refusal::from_text("odd"), Refusal::Other("odd".into()));
+    }
+}

@@ -1,0 +1,159 @@
+//! Who in this process wants to hear what: the subscriptions of one mesh.
+//!
+//! Subscribing takes effect at once, without asking the driver; the driver delivers through
+//! here. The lock is held for pushes into bounded queues only, never across an await.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use peerchannel_wire::{ChannelName, NodeId};
+use tokio::time::Instant;
+
+use crate::events::{MeshEvent, Refusal};
+use crate::message::{Incoming, IncomingDirect};
+use crate::queue::{QueueLimits, QueueReceiver, QueueSender, Queued, queue};
+
+/// Events of the first subscription that may wait: those of a program that never asks for
+/// events must not cost much memory (a guess).
+const EARLY_EVENTS_MAX: usize = 4096;
+
+/// How often a peer that was not admitted is reported: strangers must not drown other events.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(1);
+
+/// The subscriptions of one mesh.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    limits: QueueLimits,
+    subscribed: Mutex<Subscribers>,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    // The mesh was left: later subscriptions end at once.
+    closed: bool,
+    channels: HashMap<ChannelName, Vec<QueueSender<Incoming>>>,
+    all: Vec<QueueSender<Incoming>>,
+    events: Vec<QueueSender<MeshEvent>>,
+    directs: Vec<QueueSender<IncomingDirect>>,
+    // What happened since the join, for the first who asks.
+    early_events: Option<QueueReceiver<MeshEvent>>,
+    turned_away: u64,
+    turned_away_at: Option<Instant>,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: QueueLimits) -> Self {
+        let (sender, receiver) = queue(QueueLimits { entries: EARLY_EVENTS_MAX, ..limits });
+        let subscribed =
+            Subscribers { events: vec![sender], early_events: Some(receiver), ..Subscribers::default() };
+        Self { limits, subscribed: Mutex::new(subscribed) }
+    }
+
+    /// Messages of one channel; without a channel, those of all.
+    pub(crate) fn messages(&self, channel: Option<&ChannelName>) -> QueueReceiver<Incoming> {
+        let (sender, receiver) = queue(self.limits);
+        let mut subscribed = self.lock();
+        if !subscribed.closed {
+            let list = match channel {
+                Some(channel) => subscribed.channels.entry(channel.clone()).or_default(),
+                None => &mut subscribed.all,
+            };
+            add(list, sender);
+        }
+        receiver
+    }
+
+    /// The first subscription begins with the join, so that nothing happens unseen between
+    /// the join and the subscription; later ones begin now.
+    pub(crate) fn events(&self) -> QueueReceiver<MeshEvent> {
+        let (sender, receiver) = queue(self.limits);
+        let mut subscribed = self.lock();
+        if let Some(early) = subscribed.early_events.take() {
+            return early;
+        }
+        if !subscribed.closed {
+            add(&mut subscribed.events, sender);
+        }
+        receiver
+    }
+
+    pub(crate) fn directs(&self) -> QueueReceiver<IncomingDirect> {
+        let (sender, receiver) = queue(self.limits);
+        let mut subscribed = self.lock();
+        if !subscribed.closed {
+            add(&mut subscribed.directs, sender);
+        }
+        receiver
+    }
+
+    /// A subscription that has ended before it began.
+    pub(crate) fn ended(&self) -> QueueReceiver<Incoming> {
+        queue(self.limits).1
+    }
+
+    pub(crate) fn deliver(&self, channel: &ChannelName, item: Incoming) {
+        let mut subscribed = self.lock();
+        if let Some(list) = subscribed.channels.get_mut(channel) {
+            push(list, item.clone());
+            if list.is_empty() {
+                subscribed.channels.remove(channel);
+            }
+        }
+        push(&mut subscribed.all, item);
+    }
+
+    pub(crate) fn event(&self, event: MeshEvent) {
+        push(&mut self.lock().events, event);
+    }
+
+    pub(crate) fn direct(&self, direct: IncomingDirect) {
+        push(&mut self.lock().directs, direct);
+    }
+
+    /// Reports a peer that was not admitted: at most once a second, the others are counted.
+    pub(crate) fn turned_away(&self, node: NodeId, address: SocketAddr, reason: Refusal) {
+        let mut subscribed = self.lock();
+        let now = Instant::now();
+        let due = subscribed.turned_away_at.is_none_or(|at| now - at >= TURNED_AWAY_PAUSE);
+        if due {
+            let others = std::mem::take(&mut subscribed.turned_away);
+            subscribed.turned_away_at = Some(now);
+            push(&mut subscribed.events, MeshEvent::TurnedAway { node, address, reason, others });
+        } else {
+            subscribed.turned_away += 1;
+        }
+    }
+
+    /// Ends every subscription once it was read, now and later.
+    pub(crate) fn close(&self) {
+        let mut subscribed = self.lock();
+        let early_events = subscribed.early_events.take();
+        *subscribed = Subscribers { closed: true, early_events, ..Subscribers::default() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
+        self.subscribed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends a subscription and forgets those nobody reads any more, so that a channel without
+/// traffic does not collect them.
+fn add<T: Queued>(list: &mut Vec<QueueSender<T>>, sender: QueueSender<T>) {
+    list.retain(QueueSender::is_open);
+    list.push(sender);
+}
+
+fn push<T: Queued + Clone>(list: &mut Vec<QueueSender<T>>, item: T) {
+    match list.as_slice() {
+        [] => {}
+        // The usual case, without a copy.
+        [only] => {
+            if !only.push(item) {
+                list.clear();
+            }
+        }
+        _ => list.retain(|sender| sender.push(item.clone())),
+    }
+}
