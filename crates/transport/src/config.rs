@@ -43,8 +43,9 @@ pub struct EndpointConfig {
     /// peer can make us hold before a link is up. Each link that is up adds three stream
     /// windows, so that an unread lane cannot starve the others. Default 512 KiB (a guess).
     pub base_window: u32,
-    /// Bytes of a connection sent and not yet acknowledged, or written and not yet sent.
-    /// Default 2 MiB: twice the stream window, so that one lane does not fill it.
+    /// Bytes sent and not yet acknowledged, or written and not yet sent: this much per link
+    /// that is up, and `base_window` for what comes before. Default two stream windows and
+    /// 256 KiB: with both data lanes full there is room for control.
     pub send_window: u64,
     /// Most control streams a peer may hold open at a time on one connection, which is the
     /// number of meshes shared with it. Default 32 (docs/protocol.md section 1: few streams).
@@ -117,7 +118,7 @@ impl Default for EndpointConfig {
             handshakes_max: 64,
             stream_window: 1024 * 1024,
             base_window: 512 * 1024,
-            send_window: 2 * 1024 * 1024,
+            send_window: 2 * 1024 * 1024 + 256 * 1024,
             control_streams_max: 32,
             data_lanes_max: 64,
             datagram_buffer: 64 * KIB,
@@ -155,7 +156,7 @@ impl EndpointConfig {
             (self.handshakes_max >= 1, "handshakes_max", "must be at least 1"),
             (self.stream_window as usize >= CONTROL_FRAME_MAX, "stream_window", "must be at least 64 KiB"),
             (self.base_window as usize >= CONTROL_FRAME_MAX, "base_window", "must be at least 64 KiB"),
-            (self.send_window as usize >= CONTROL_FRAME_MAX, "send_window", "must be at least 64 KiB"),
+            (self.send_window >= CONTROL_FRAME_MAX as u64, "send_window", "must be at least 64 KiB"),
             (self.control_streams_max >= 1, "control_streams_max", "must be at least 1"),
             (self.data_lanes_max >= 2, "data_lanes_max", "must be at least 2"),
             (self.datagram_buffer >= 1500, "datagram_buffer", "must hold at least one datagram"),

@@ -175,7 +175,8 @@ impl Endpoint {
             tls,
             closing: AtomicBool::new(false),
         });
-        let (ready, accepted) = mpsc::channel(shared.config.handshakes_max);
+        // One place: the others that wait still count as handshakes.
+        let (ready, accepted) = mpsc::channel(1);
         let accepting = tokio::spawn(accept::run(shared.clone(), ready)).abort_handle();
         let accepted = Mutex::new(accepted);
         Ok(Self { inner: Arc::new(Inner { shared, local_address, accepted, accepting }) })
@@ -233,8 +234,8 @@ impl Endpoint {
     }
 
     /// The next connection another node opened and proved its id on. `None` once the endpoint
-    /// is closed. Handshakes go on meanwhile, so a slow one delays nobody; at most
-    /// [`handshakes_max`](EndpointConfig::handshakes_max) connections wait to be accepted.
+    /// is closed. Handshakes go on meanwhile, so a slow one delays nobody; connections that
+    /// wait to be accepted count as [`handshakes_max`](EndpointConfig::handshakes_max) do.
     /// Dropping the future loses nothing.
     pub async fn accept(&self) -> Option<Connection> {
         let mut accepted = self.inner.accepted.lock().await;

@@ -79,7 +79,7 @@ fn transport_config(config: &EndpointConfig) -> TransportConfig {
         .max_concurrent_uni_streams(VarInt::from_u32(config.data_lanes_max.min(PARKED_MAX)))
         .stream_receive_window(VarInt::from_u32(config.stream_window))
         .receive_window(VarInt::from_u32(config.base_window))
-        .send_window(config.send_window)
+        .send_window(u64::from(config.base_window))
         .datagram_receive_buffer_size(Some(config.datagram_buffer))
         .datagram_send_buffer_size(config.datagram_buffer)
         .mtu_discovery_config(Some(MtuDiscoveryConfig::default()))

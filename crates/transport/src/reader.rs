@@ -124,7 +124,11 @@ impl LinkReader {
             if let Some(lost) = self.end_if_complete() {
                 return self.close(lost);
             }
-            let turn = self.turn().await;
+            // Checked here too: a peer that never stops sending must not put the end off.
+            let turn = match self.deadline {
+                Some(deadline) if Instant::now() >= deadline => Turn::DeadlinePassed,
+                _ => self.turn().await,
+            };
             if let Some(event) = self.take(turn) {
                 return event;
             }
@@ -161,7 +165,10 @@ impl LinkReader {
                     Lane::Interactive | Lane::Control => self.interactive = Some(incoming),
                 }
             }
-            Turn::Datagram(datagram) => return Some(LinkEvent::Datagram(datagram)),
+            Turn::Datagram(datagram) => {
+                self.shared.meter.count(|c| c.datagrams_received.add(1));
+                return Some(LinkEvent::Datagram(datagram));
+            }
             Turn::Noticed => {}
             Turn::Over => self.begin_ending(),
             Turn::DeadlinePassed => {
@@ -196,6 +203,9 @@ impl LinkReader {
             Step::Finished => return Some(LinkEvent::LaneFinished(lane)),
             Step::Truncated => self.shared.end(LinkLost::Violation(Violation::Truncated(lane))),
             Step::Invalid(error) => self.shared.end(LinkLost::Violation(Violation::Frame { lane, error })),
+            // Our goodbye is under way, and the peer answers it by closing: the writers find out
+            // whether it has everything.
+            Step::Reset(_) if self.shared.is_finishing() => {}
             Step::Reset(reason) => {
                 self.shared.end(LinkLost::ClosedByPeer(reason));
                 let lost = self.shared.lost().unwrap_or(LinkLost::ClosedByPeer(reason));

@@ -172,7 +172,8 @@ impl Violation {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum LinkLost {
-    /// [`Link::finish`](crate::Link::finish) is done: the peer's node has everything.
+    /// [`Link::finish`](crate::Link::finish) is done: the peer's node has everything, or closed
+    /// the link when it had read the goodbye.
     #[error("finished by this node")]
     Finished,
     /// The peer finished: everything it sent was delivered before this.

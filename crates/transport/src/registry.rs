@@ -112,6 +112,7 @@ impl Registry {
         let links = u64::try_from(links).unwrap_or(lanes_max).min(lanes_max);
         let window = u64::from(self.config.base_window) + 3 * links * u64::from(self.config.stream_window);
         self.quic.set_receive_window(VarInt::from_u64(window).unwrap_or(VarInt::MAX));
+        self.quic.set_send_window(u64::from(self.config.base_window) + links * self.config.send_window);
         let lanes = (u64::from(PARKED_MAX) + 2 * links).min(lanes_max);
         self.quic.set_max_concurrent_uni_streams(VarInt::from_u64(lanes).unwrap_or(VarInt::MAX));
     }
@@ -208,19 +209,15 @@ impl Registry {
 
     /// Hands a datagram to its link, or drops and counts it.
     pub(crate) fn deliver_datagram(&self, datagram: Bytes) {
-        let delivered =
-            split_datagram(datagram).ok().is_some_and(|(number, body)| {
-                let links = self.lock();
-                let Some(entry) = links.established.get(&number) else { return false };
-                let delivered = entry.route.datagrams.try_send(body).is_ok();
-                entry.route.link.meter.count(|c| {
-                    if delivered { c.datagrams_received.add(1) } else { c.datagrams_dropped.add(1) }
-                });
-                true
-            });
-        if !delivered {
-            self.meter.count(|c| c.datagrams_dropped.add(1));
-        }
+        let meter = match split_datagram(datagram) {
+            Ok((number, body)) => match self.lock().established.get(&number) {
+                Some(Entry { route, .. }) if route.datagrams.try_send(body).is_ok() => return,
+                Some(Entry { route, .. }) => route.link.meter.clone(),
+                None => self.meter.clone(),
+            },
+            Err(_) => self.meter.clone(),
+        };
+        meter.count(|c| c.datagrams_dropped.add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, Links> {

@@ -1,0 +1,134 @@
+//! Peers that die, restart, disappear; handles that are dropped.
+
+use std::time::{Duration, Instant};
+
+use peerchannel_security::Identity;
+use peerchannel_transport::{CloseReason, ConnectionLost, Endpoint, Lane, LinkEvent, LinkLost, PushError};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::*;
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// Ends a runtime with everything in it, as the end of a process would.
+async fn kill(runtime: Runtime) {
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(HANG)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_vanishes_is_noticed_within_nine_and_a_half_seconds() {
+    let (a_identity, b_identity) = (Identity::generate(), Identity::generate());
+    let a = Endpoint::bind(&a_identity, config()).unwrap();
+    let b = Endpoint::bind(&b_identity, config()).unwrap();
+    let path = Path::to(b.local_address()).await;
+    let (at_a, at_b) = connect(&a, &b, path.address, &b_identity).await;
+    let ((link, mut reader), _other) = link(&at_a, &at_b).await;
+    path.cut();
+    let cut = Instant::now();
+    let (lost, also_lost) = tokio::join!(within("idle", at_a.closed()), within("idle", at_b.closed()));
+    assert!(cut.elapsed() < Duration::from_millis(9500 + 500), "{:?}", cut.elapsed());
+    assert_eq!((lost, also_lost), (ConnectionLost::IdleTimeout, ConnectionLost::IdleTimeout));
+    let event = next(&mut reader).await;
+    assert!(
+        matches!(event, LinkEvent::Closed(LinkLost::Connection(ConnectionLost::IdleTimeout))),
+        "{event:?}"
+    );
+    assert_eq!(link.push(Lane::Control, frame(b"late")), Err(PushError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_peer_resets_the_stale_connection_at_once() {
+    let (a_identity, b_identity) = (Identity::generate(), Identity::generate());
+    let a = Endpoint::bind(&a_identity, config()).unwrap();
+    let first_life = runtime();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let identity = b_identity.clone();
+    first_life.spawn(async move {
+        let b = Endpoint::bind(&identity, config()).unwrap();
+        tell.send(b.local_address()).unwrap();
+        let connection = b.accept().await.unwrap();
+        let (_link, mut reader) = connection.accept_control().await.unwrap().into_link();
+        loop {
+            reader.recv().await;
+        }
+    });
+    let address = told.await.unwrap();
+    let connection = within("dial", a.connect(address, Some(b_identity.node_id()))).await.unwrap();
+    let (link, mut reader) = connection.open_control().await.unwrap().into_link();
+    link.push(Lane::Control, frame(b"hello")).unwrap();
+    kill(first_life).await;
+
+    let mut same = config();
+    same.listen = address;
+    let _second_life = Endpoint::bind(&b_identity, same).unwrap();
+    let restarted = Instant::now();
+    link.push(Lane::Control, frame(b"are you there?")).unwrap();
+    assert_eq!(within("reset", connection.closed()).await, ConnectionLost::Reset);
+    assert!(restarted.elapsed() < Duration::from_secs(1), "{:?}", restarted.elapsed());
+    let event = next(&mut reader).await;
+    assert!(matches!(event, LinkEvent::Closed(LinkLost::Connection(ConnectionLost::Reset))), "{event:?}");
+    within("dial again", a.connect(address, Some(b_identity.node_id()))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrived_before_the_end_of_the_connection_is_delivered() {
+    let pair = pair().await;
+    let ((link, _own), (_other, mut reader)) = link(&pair.at_a, &pair.at_b).await;
+    for index in 0..50 {
+        link.push(Lane::Interactive, numbered(index, 1000)).unwrap();
+    }
+    // All of it is in the peer's QUIC buffers once its own counters say so.
+    while pair.at_b.stats().udp_bytes_received < 50 * 1000 {
+        tokio::task::yield_now().await;
+    }
+    pair.at_a.close(CloseReason::Shutdown);
+    within("closed", pair.at_b.closed()).await;
+    let received = frames(&mut reader, Lane::Interactive, 49).await;
+    assert!(received.iter().map(number_of).zip(0..).all(|(number, index)| number == index));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_the_last_handle_resets_the_link_only() {
+    let pair = pair().await;
+    let ((a, _at_a), (_b, mut at_b)) = link(&pair.at_a, &pair.at_b).await;
+    let again = a.clone();
+    drop(a);
+    again.push(Lane::Control, frame(b"one handle is left")).unwrap();
+    frames(&mut at_b, Lane::Control, 1).await;
+    drop(again);
+    let event = next(&mut at_b).await;
+    assert!(matches!(event, LinkEvent::Closed(LinkLost::ClosedByPeer(CloseReason::Abandoned))), "{event:?}");
+    link(&pair.at_a, &pair.at_b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropping_the_reader_ends_the_link() {
+    let pair = pair().await;
+    let ((a, at_a), (_b, mut at_b)) = link(&pair.at_a, &pair.at_b).await;
+    drop(at_a);
+    assert_eq!(a.over().await, LinkLost::ClosedLocally(CloseReason::Abandoned));
+    assert!(matches!(next(&mut at_b).await, LinkEvent::Closed(LinkLost::ClosedByPeer(_))));
+}
+
+#[test]
+fn no_task_is_left_when_everything_is_closed() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let pair = pair().await;
+        let ((a, _at_a), (b, _at_b)) = link(&pair.at_a, &pair.at_b).await;
+        let (_c, _d) = link(&pair.at_b, &pair.at_a).await;
+        a.push(Lane::Bulk, numbered(0, 100_000)).unwrap();
+        b.finish(frame(b"bye")).unwrap();
+        let _unanswered = pair.at_a.open_control().await.unwrap();
+        assert!(runtime.metrics().num_alive_tasks() > 8);
+        tokio::join!(pair.a.close(), pair.b.close());
+    });
+    // Tasks end within a moment of their handles.
+    let until = Instant::now() + HANG;
+    while runtime.metrics().num_alive_tasks() > 0 {
+        assert!(Instant::now() < until, "{} tasks are left", runtime.metrics().num_alive_tasks());
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(5)).await });
+    }
+}
