@@ -87,6 +87,7 @@ fn measured(benchmark: &Value, estimates: &Value) -> Option<Measured> {
     let per_iteration = throughput["Bytes"]
         .as_f64()
         .or(throughput["BytesDecimal"].as_f64())
+        .or(throughput["ElementsAndBytes"]["bytes"].as_f64())
         .map(Amount::Bytes)
         .or(throughput["Elements"].as_f64().map(Amount::Elements));
     Some(Measured {
@@ -131,6 +132,21 @@ impl Measured {
     }
 }
 
+/// What a line of the table is about. Ordered so that 64 comes before 1024.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    what: String,
+    size: u64,
+    name: String,
+}
+
+impl Key {
+    fn new(name: String) -> Self {
+        let (what, size) = name.rsplit_once('/').unwrap_or((&name, ""));
+        Self { what: what.to_owned(), size: size.parse().unwrap_or(0), name }
+    }
+}
+
 /// Splits `<what>/<ours|raw>/<size>` into (whether ours, the rest).
 fn side(name: &str) -> Option<(bool, String)> {
     let parts: Vec<&str> = name.split('/').collect();
@@ -141,16 +157,16 @@ fn side(name: &str) -> Option<(bool, String)> {
 }
 
 fn table(measured: &[Measured]) -> String {
-    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
+    let mut pairs: BTreeMap<Key, Pair> = BTreeMap::new();
     for bench in measured {
         let (ours, key) = side(&bench.name).unwrap_or((true, bench.name.clone()));
-        let pair = pairs.entry(key).or_default();
+        let pair = pairs.entry(Key::new(key)).or_default();
         *(if ours { &mut pair.ours } else { &mut pair.raw }) = Some(bench.clone());
     }
-    let width = pairs.keys().map(|key| key.chars().count()).max().unwrap_or(0).max("bench".len()) + 2;
+    let width = pairs.keys().map(|key| key.name.chars().count()).max().unwrap_or(0).max("bench".len()) + 2;
     let mut text =
         format!("{:<width$}{:>12}{:>16}{:>12}{:>16}{:>8}\n", "bench", "ours", "", "raw", "", "ratio");
-    for (key, pair) in &pairs {
+    for (Key { name, .. }, pair) in &pairs {
         let show = |bench: &Option<Measured>| {
             bench.as_ref().map_or((String::new(), String::new()), |b| (b.shown_time(), b.shown_rate()))
         };
@@ -159,7 +175,7 @@ fn table(measured: &[Measured]) -> String {
             (Some(ours), Some(raw)) => format!("{:.2}", ours.rate() / raw.rate()),
             _ => "-".to_owned(),
         };
-        text += &format!("{key:<width$}{:>12}{:>16}{:>12}{:>16}{ratio:>8}\n", ours.0, ours.1, raw.0, raw.1);
+        text += &format!("{name:<width$}{:>12}{:>16}{:>12}{:>16}{ratio:>8}\n", ours.0, ours.1, raw.0, raw.1);
     }
     text + "ratio: our throughput as a part of raw QUIC's in the same run; more is better\n"
 }
@@ -186,6 +202,13 @@ mod tests {
         assert!(line("link/1024").ends_with("0.50"), "{text}");
         assert!(line("link/1024").contains("512.0 MB/s"), "{text}");
         assert!(line("decode/64").ends_with('-'), "{text}");
+    }
+
+    #[test]
+    fn sizes_are_in_order() {
+        let text = table(&[bench("link/ours/1024", 1.0), bench("link/ours/64", 1.0), bench("a/ours/9", 1.0)]);
+        let names: Vec<&str> = text.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(names[..3], ["a/9", "link/64", "link/1024"]);
     }
 
     #[test]
