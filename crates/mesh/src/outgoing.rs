@@ -103,7 +103,7 @@ mod tests {
     fn messages_gather_while_a_batch_is_signed() {
         let mut outgoing = Outgoing::default();
         outgoing.accept(Bytes::from_static(b"1"));
-        assert_eq!(outgoing.next_batch(0).is_some(), true);
+        assert!(outgoing.next_batch(0).is_some());
         for _ in 0..3 {
             outgoing.accept(Bytes::from_static(b"x"));
         }

@@ -258,6 +258,15 @@ impl World {
         self.drain(index);
     }
 
+    /// Whether the message was accepted.
+    pub fn try_publish(&mut self, index: usize, text: &str) -> bool {
+        let now = self.now;
+        let payload = Bytes::from(text.to_owned());
+        let accepted = self.node(index).publish(now, &channel("c"), payload).is_ok();
+        self.drain(index);
+        accepted
+    }
+
     pub fn with(&mut self, index: usize, act: impl FnOnce(&mut Node, Time)) {
         let now = self.now;
         act(self.node(index), now);
