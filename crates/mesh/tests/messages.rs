@@ -129,6 +129,22 @@ fn what_a_dying_link_swallowed_still_arrives_once_and_in_order() {
 }
 
 #[test]
+fn a_tail_that_a_relay_lost_is_found_by_the_digest() {
+    let mut world = World::line(3, false);
+    world.run_until(10 * SECOND, "a line", |w| w.linked(0, 1) && w.linked(1, 2));
+    world.run_for(2 * SECOND);
+    world.swallow(1, 2);
+    for text in numbers(0..20) {
+        world.publish(0, &text);
+    }
+    world.run_for(SECOND);
+    assert!(world.saw(0, |e| matches!(e, Event::Committed { through, .. } if through.get() == 20)));
+    world.notice_dead();
+    world.run_until(20 * SECOND, "linked again", |w| w.linked(1, 2));
+    world.run_until(3 * SECOND, "repaired", |w| w.texts(2) == numbers(0..20));
+}
+
+#[test]
 fn a_full_queue_turns_push_into_pull_and_loses_nothing() {
     let mut world = World::line(3, false);
     world.run_until(10 * SECOND, "a line", |w| w.linked(0, 1) && w.linked(1, 2));
