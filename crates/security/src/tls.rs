@@ -276,6 +276,9 @@ impl ClientCertVerifier for PeerVerifier {
 
 #[cfg(test)]
 mod tests {
+    use rustls::client::ResolvesClientCert;
+    use rustls::{ClientConnection, ServerConnection};
+
     use super::*;
 
     fn spki(key: &[u8]) -> Vec<u8> {
@@ -293,9 +296,7 @@ mod tests {
         let good = Identity::generate().node_id();
         let mut other_algorithm = spki(good.as_bytes());
         other_algorithm[8] = 0x6e; // X25519
-        let small_order = [
-            1u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        ];
+        let small_order: [u8; 32] = std::array::from_fn(|index| u8::from(index == 0));
         for bytes in [
             Vec::new(),
             good.as_bytes().to_vec(),
@@ -315,6 +316,88 @@ mod tests {
         assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
         assert!(!server.session_storage.can_cache());
         assert!(!tls.client(None).unwrap().0.enable_early_data);
+    }
+
+    /// Both sides' verdict on a handshake over memory.
+    fn handshake(client: ClientConfig, server: ServerConfig) -> (Result<(), Error>, Result<(), Error>) {
+        let name = ServerName::try_from("node.invalid").unwrap();
+        let mut client = rustls::Connection::from(ClientConnection::new(Arc::new(client), name).unwrap());
+        let mut server = rustls::Connection::from(ServerConnection::new(Arc::new(server)).unwrap());
+        let mut verdicts = (Ok(()), Ok(()));
+        // Three flights make a handshake; the fourth carries an alert.
+        for _ in 0..4 {
+            verdicts.1 = verdicts.1.and(pass(&mut client, &mut server));
+            verdicts.0 = verdicts.0.and(pass(&mut server, &mut client));
+        }
+        verdicts
+    }
+
+    fn pass(from: &mut rustls::Connection, to: &mut rustls::Connection) -> Result<(), Error> {
+        let mut flight = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut flight).map_err(|error| Error::General(error.to_string()))?;
+        }
+        let mut rest = &flight[..];
+        while !rest.is_empty() {
+            to.read_tls(&mut rest).map_err(|error| Error::General(error.to_string()))?;
+            to.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    fn tls() -> Tls {
+        Tls::new(&Identity::generate(), b"test").unwrap()
+    }
+
+    #[test]
+    fn two_nodes_accept_each_other() {
+        let (client, _) = tls().client(None).unwrap();
+        assert_eq!(handshake(client, tls().server().unwrap()), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn a_client_without_a_key_is_refused() {
+        #[derive(Debug)]
+        struct NoKey;
+        impl ResolvesClientCert for NoKey {
+            fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+                None
+            }
+            fn only_raw_public_keys(&self) -> bool {
+                true
+            }
+            fn has_certs(&self) -> bool {
+                false
+            }
+        }
+        let (mut client, _) = tls().client(None).unwrap();
+        client.client_auth_cert_resolver = Arc::new(NoKey);
+        assert!(handshake(client, tls().server().unwrap()).1.is_err());
+    }
+
+    #[test]
+    fn a_node_that_shows_a_key_it_does_not_hold_is_refused() {
+        let (mut impostor, victim) = (tls(), tls());
+        let key = CertifiedKey::new(victim.key.cert.clone(), impostor.key.key.clone());
+        impostor.key = Arc::new(key);
+        let (client, _) = impostor.client(None).unwrap();
+        let invalid = Err(Error::InvalidCertificate(CertificateError::BadSignature));
+        assert_eq!(handshake(client, tls().server().unwrap()).1, invalid, "as a client");
+        let (client, _) = tls().client(None).unwrap();
+        assert_eq!(handshake(client, impostor.server().unwrap()).0, invalid, "as a server");
+    }
+
+    #[test]
+    fn an_unexpected_node_is_refused_before_it_learns_who_dials() {
+        let (dialer, answerer) = (tls(), Identity::generate());
+        let expected = Identity::generate().node_id();
+        let (client, presented) = dialer.client(Some(expected)).unwrap();
+        let server = Tls::new(&answerer, b"test").unwrap().server().unwrap();
+        let (at_client, at_server) = handshake(client, server);
+        let refused = CertificateError::ApplicationVerificationFailure;
+        assert_eq!(at_client, Err(Error::InvalidCertificate(refused)));
+        assert!(matches!(at_server, Err(Error::AlertReceived(_))), "an alert instead of a key");
+        assert_eq!(presented.get(), Some(answerer.node_id()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use peerchannel_security::node_id_from_spki;
 use peerchannel_wire::NodeId;
-use quinn::rustls::pki_types::CertificateDer;
+use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::task::AbortHandle;
 

@@ -57,6 +57,11 @@
 //! # }
 //! ```
 
+#[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+compile_error!(
+    "peerchannel-transport needs a TLS provider: enable the feature `aws-lc-rs` (default) or `ring`"
+);
+
 mod accept;
 mod config;
 mod connection;

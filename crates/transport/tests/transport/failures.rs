@@ -39,6 +39,22 @@ async fn a_peer_that_vanishes_is_noticed_within_nine_and_a_half_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_survives_a_peer_that_moves_to_another_address() {
+    let b_identity = Identity::generate();
+    let a = Endpoint::bind(&Identity::generate(), config()).unwrap();
+    let b = Endpoint::bind(&b_identity, config()).unwrap();
+    let path = Path::to(b.local_address()).await;
+    let (at_a, at_b) = connect(&a, &b, path.address, &b_identity).await;
+    let ((from_a, mut reader_a), (from_b, mut reader_b)) = link(&at_a, &at_b).await;
+    let address = path.rebind().await;
+    from_a.push(Lane::Interactive, frame(b"from elsewhere")).unwrap();
+    assert_eq!(frames(&mut reader_b, Lane::Interactive, 1).await[0], "from elsewhere");
+    assert_eq!(at_b.remote_address(), address);
+    from_b.push(Lane::Interactive, frame(b"found you")).unwrap();
+    assert_eq!(frames(&mut reader_a, Lane::Interactive, 1).await[0], "found you");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_peer_resets_the_stale_connection_at_once() {
     let (a_identity, b_identity) = (Identity::generate(), Identity::generate());
     let a = Endpoint::bind(&a_identity, config()).unwrap();

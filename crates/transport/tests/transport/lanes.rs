@@ -52,6 +52,37 @@ async fn many_frames_arrive_in_order_on_each_lane() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn receiving_can_be_cancelled_at_any_moment() {
+    const COUNT: u64 = 3000;
+    let pair = pair().await;
+    let ((link, mut own), (_other, mut reader)) = link(&pair.at_a, &pair.at_b).await;
+    let sending = tokio::spawn(async move {
+        for index in 0..COUNT {
+            // Longer than a packet, so that frames are cut by reads.
+            while let Err(error) = link.push(Lane::Interactive, numbered(index, 2000)) {
+                assert!(matches!(error, PushError::Full(_)));
+                within("notice", own.recv()).await;
+            }
+        }
+        (link, own)
+    });
+    let mut expected = 0;
+    while expected < COUNT {
+        let event = tokio::select! {
+            biased;
+            event = reader.recv() => event,
+            () = tokio::task::yield_now() => continue,
+        };
+        let LinkEvent::Frames { frames, .. } = event else { panic!("{event:?}") };
+        for body in frames {
+            assert_eq!(number_of(&body), expected);
+            expected += 1;
+        }
+    }
+    within("sender", sending).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_overflow_comes_back_and_one_notice_follows() {
     let pair = pair().await;
     let ((link, mut own), (_other, mut reader)) = link(&pair.at_a, &pair.at_b).await;

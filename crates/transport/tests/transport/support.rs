@@ -11,6 +11,7 @@ use peerchannel_transport::{
 };
 use peerchannel_wire::EncodedFrame;
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -143,17 +144,20 @@ pub(crate) async fn raw_peer(address: SocketAddr) -> (quinn::Endpoint, quinn::Co
     (endpoint, connection)
 }
 
-/// A UDP path between a dialing node and `to` that can be cut without a word.
+/// A UDP path between a dialing node and `to` that can be cut without a word, or move to
+/// another port as a NAT would.
 pub(crate) struct Path {
     pub(crate) address: SocketAddr,
     forwarding: JoinHandle<()>,
+    moves: mpsc::UnboundedSender<UdpSocket>,
 }
 
 impl Path {
     pub(crate) async fn to(to: SocketAddr) -> Self {
         let near = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut far = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = near.local_addr().unwrap();
+        let (moves, mut moved) = mpsc::unbounded_channel();
         let forwarding = tokio::spawn(async move {
             let (mut from_near, mut from_far) = (vec![0; 65536], vec![0; 65536]);
             let mut dialer = None;
@@ -167,10 +171,19 @@ impl Path {
                         let Some(dialer) = dialer else { continue };
                         let _ = near.send_to(&from_far[..length], dialer).await;
                     }
+                    Some(socket) = moved.recv() => far = socket,
                 }
             }
         });
-        Self { address, forwarding }
+        Self { address, forwarding, moves }
+    }
+
+    /// The far end sees the dialing node at this new address.
+    pub(crate) async fn rebind(&self) -> SocketAddr {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        self.moves.send(socket).unwrap();
+        address
     }
 
     pub(crate) fn cut(&self) {
