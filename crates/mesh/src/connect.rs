@@ -12,6 +12,7 @@ use peerchannel_wire::{
     Refuse, RefuseReason, Sequence, Welcome,
 };
 
+use crate::inbound::{Evidence, Unfollowed};
 use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
 use crate::node::{Leaving, Node};
@@ -276,7 +277,7 @@ impl Node {
         }
         self.send_members(id);
         self.send_acks(id);
-        self.send_unconfirmed(id);
+        self.send_unconfirmed(now, id);
         self.send_waiting_directs(now, peer, id);
         self.send_digest(now, id);
         self.resume_suspicions(now);
@@ -317,14 +318,14 @@ impl Node {
             if position.stream.origin == self.me.node && position.stream.epoch == self.me.epoch {
                 continue;
             }
-            match self.streams.follow(&position.stream, position.contiguous, now) {
+            match self.streams.follow(&position.stream, position.contiguous, Evidence::Said, now) {
                 Ok(inbound) => {
                     let dropped = inbound.skip_to(position.contiguous);
                     inbound.sources.insert(id, position.contiguous);
                     self.streams.held_bytes -= dropped;
                 }
-                Err(crate::inbound::Unfollowed::Full) => self.overloaded("streams"),
-                Err(crate::inbound::Unfollowed::Stale) => {}
+                Err(Unfollowed::Full) => self.overloaded("streams"),
+                Err(Unfollowed::Stale) => {}
             }
         }
         if last {

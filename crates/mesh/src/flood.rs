@@ -14,7 +14,7 @@ use peerchannel_wire::{
 
 use crate::connect::Baseline;
 use crate::filter::{FilterView, Origination};
-use crate::inbound::{Held, Unfollowed};
+use crate::inbound::{Evidence, Held, Unfollowed};
 use crate::input::LinkId;
 use crate::jobs::Job;
 use crate::link::Level;
@@ -34,7 +34,7 @@ impl Node {
         if flood.stream.origin == self.me.node && flood.stream.epoch >= self.me.epoch {
             return self.count_duplicates(from, count);
         }
-        let inbound = match self.streams.follow(&flood.stream, Sequence::ZERO, now) {
+        let inbound = match self.streams.follow(&flood.stream, Sequence::ZERO, Evidence::Carried, now) {
             Ok(inbound) => inbound,
             Err(Unfollowed::Stale) => return self.count_duplicates(from, count),
             Err(Unfollowed::Full) => return self.overloaded("streams"),
@@ -90,8 +90,11 @@ impl Node {
     fn accept(&mut self, now: Time, flood: Flood, sources: &[LinkId]) {
         let Flood { stream, hops, batch } = flood;
         let hops = hops.saturating_add(1);
-        if self.streams.get(&stream).is_none_or(|inbound| inbound.has_all(batch.first(), batch.last())) {
-            return;
+        // It may have made room for another while its signature was verified.
+        match self.streams.follow(&stream, Sequence::ZERO, Evidence::Carried, now) {
+            Ok(inbound) if !inbound.has_all(batch.first(), batch.last()) => {}
+            Err(Unfollowed::Full) => return self.overloaded("streams"),
+            Ok(_) | Err(Unfollowed::Stale) => return,
         }
         let (fresh, barred) = self.take_in(&stream, &batch, hops);
         self.note_activity(now);
@@ -157,8 +160,10 @@ impl Node {
                 // An earlier epoch of this very node: relayed, not delivered back.
                 deliver: verdict.delivers() && !own,
             };
+            inbound.proven = true;
+            let cost = held.cost();
             inbound.hold(sequence, held);
-            self.streams.held_bytes += payload.len();
+            self.streams.held_bytes += cost;
             self.stats.payload_bytes_in += payload.len() as u64;
             self.stats.repairs += u64::from(repairing);
             fresh += 1;
@@ -176,7 +181,7 @@ impl Node {
             self.streams.get_mut(stream).and_then(crate::inbound::Inbound::pop_next)
         {
             moved = true;
-            self.streams.held_bytes -= held.payload.len();
+            self.streams.held_bytes -= held.cost();
             if held.deliver {
                 self.stats.delivered += 1;
                 self.order(Output::Deliver(Delivery {

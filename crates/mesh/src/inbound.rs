@@ -26,6 +26,16 @@ pub(crate) struct Held {
     pub(crate) deliver: bool,
 }
 
+/// What a waiting message costs beyond its payload, so that empty ones are bounded too.
+const HELD_OVERHEAD: usize = 128;
+
+impl Held {
+    /// Bytes it takes of the hold-back.
+    pub(crate) fn cost(&self) -> usize {
+        self.payload.len() + HELD_OVERHEAD
+    }
+}
+
 /// The search for missing messages of one stream.
 #[derive(Debug)]
 pub(crate) struct Repair {
@@ -71,6 +81,8 @@ pub(crate) struct Inbound {
     barred: Vec<(Sequence, Sequence)>,
     pub(crate) repair: Option<Repair>,
     pub(crate) progress: Time,
+    /// A message of it was authentic: it is not just a neighbor's word.
+    pub(crate) proven: bool,
 }
 
 impl Inbound {
@@ -83,6 +95,7 @@ impl Inbound {
             barred: Vec::new(),
             repair: None,
             progress: now,
+            proven: false,
         }
     }
 
@@ -113,7 +126,7 @@ impl Inbound {
         Some((next, held))
     }
 
-    /// Moves on past what is history or a gap. Returns the payload bytes it dropped.
+    /// Moves on past what is history or a gap. Returns the hold-back bytes it freed.
     pub(crate) fn skip_to(&mut self, position: Sequence) -> usize {
         if position <= self.contiguous {
             return 0;
@@ -121,7 +134,7 @@ impl Inbound {
         let rest = self.held.split_off(&position.next());
         let dropped = std::mem::replace(&mut self.held, rest);
         self.contiguous = position;
-        dropped.values().map(|held| held.payload.len()).sum()
+        dropped.values().map(Held::cost).sum()
     }
 
     /// The furthest any neighbor can serve.
@@ -186,7 +199,7 @@ impl Inbound {
     }
 
     pub(crate) fn held_bytes(&self) -> usize {
-        self.held.values().map(|held| held.payload.len()).sum()
+        self.held.values().map(Held::cost).sum()
     }
 
     pub(crate) fn forget_link(&mut self, link: LinkId) {
@@ -204,6 +217,15 @@ impl Inbound {
     }
 }
 
+/// What a stream is followed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// A neighbor says that it exists.
+    Said,
+    /// A message of it arrived. When there is no room, one that was only said to exist goes.
+    Carried,
+}
+
 /// Why a stream is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfollowed {
@@ -219,7 +241,7 @@ pub(crate) struct Streams {
     table: BTreeMap<StreamId, Inbound>,
     /// Epochs up to these are over: their streams were forgotten.
     floors: BTreeMap<NodeId, Epoch>,
-    /// Payload bytes in all hold-backs.
+    /// Bytes in all hold-backs.
     pub(crate) held_bytes: usize,
     streams_max: usize,
     per_origin_max: usize,
@@ -255,25 +277,34 @@ impl Streams {
         &mut self,
         id: &StreamId,
         baseline: Sequence,
+        evidence: Evidence,
         now: Time,
     ) -> Result<&mut Inbound, Unfollowed> {
         if !self.table.contains_key(id) {
             if self.floors.get(&id.origin).is_some_and(|floor| id.epoch <= *floor) {
                 return Err(Unfollowed::Stale);
             }
-            let of_origin = self
-                .table
-                .range(id.clone()..)
-                .take_while(|(other, _)| other.origin == id.origin && other.epoch == id.epoch)
-                .chain(
-                    self.table
-                        .range(..id.clone())
-                        .rev()
-                        .take_while(|(other, _)| other.origin == id.origin && other.epoch == id.epoch),
-                )
-                .count();
-            if self.table.len() >= self.streams_max || of_origin >= self.per_origin_max {
-                return Err(Unfollowed::Full);
+            let siblings = || {
+                let same =
+                    |(other, _): &(&StreamId, &Inbound)| other.origin == id.origin && other.epoch == id.epoch;
+                let after = self.table.range(id.clone()..).take_while(same);
+                after.chain(self.table.range(..id.clone()).rev().take_while(same))
+            };
+            let unproven = |(_, inbound): &(&StreamId, &Inbound)| !inbound.proven;
+            let evicted = if siblings().count() >= self.per_origin_max {
+                siblings().find(unproven)
+            } else if self.table.len() >= self.streams_max {
+                self.table.iter().find(unproven)
+            } else {
+                None
+            };
+            let full = siblings().count() >= self.per_origin_max || self.table.len() >= self.streams_max;
+            match evicted.map(|(id, _)| id.clone()) {
+                Some(evicted) if evidence == Evidence::Carried => {
+                    self.table.remove(&evicted);
+                }
+                _ if full => return Err(Unfollowed::Full),
+                _ => {}
             }
         }
         Ok(self.table.entry(id.clone()).or_insert_with(|| Inbound::new(baseline, now)))
@@ -364,12 +395,32 @@ mod tests {
         };
         let mut streams = Streams::new(100, 2);
         for channel in ["a", "b"] {
-            streams.follow(&id(5, channel), Sequence::ZERO, Time::ZERO).unwrap();
+            streams.follow(&id(5, channel), Sequence::ZERO, Evidence::Carried, Time::ZERO).unwrap().proven =
+                true;
         }
-        assert_eq!(streams.follow(&id(5, "c"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Full));
+        let mut follow = |streams: &mut Streams, id| {
+            streams.follow(&id, Sequence::ZERO, Evidence::Carried, Time::ZERO).map(|_| ())
+        };
+        assert_eq!(follow(&mut streams, id(5, "c")), Err(Unfollowed::Full));
         streams.retire(&id(5, "a"));
-        assert_eq!(streams.follow(&id(5, "a"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Stale));
-        assert_eq!(streams.follow(&id(4, "z"), Sequence::ZERO, Time::ZERO).err(), Some(Unfollowed::Stale));
-        assert!(streams.follow(&id(6, "a"), Sequence::ZERO, Time::ZERO).is_ok());
+        assert_eq!(follow(&mut streams, id(5, "a")), Err(Unfollowed::Stale));
+        assert_eq!(follow(&mut streams, id(4, "z")), Err(Unfollowed::Stale));
+        assert_eq!(follow(&mut streams, id(6, "a")), Ok(()));
+    }
+
+    #[test]
+    fn streams_that_were_only_said_to_exist_make_room_for_real_ones() {
+        let id = |channel: &str| StreamId {
+            origin: NodeId::from_bytes([1; 32]),
+            epoch: Epoch::new(1).unwrap(),
+            channel: peerchannel_wire::ChannelName::new(channel).unwrap(),
+        };
+        let mut streams = Streams::new(100, 2);
+        let mut follow =
+            |id: &StreamId, evidence| streams.follow(id, Sequence::ZERO, evidence, Time::ZERO).is_ok();
+        assert!(follow(&id("lie"), Evidence::Said) && follow(&id("another"), Evidence::Said));
+        assert!(!follow(&id("more"), Evidence::Said));
+        assert!(follow(&id("real"), Evidence::Carried));
+        assert_eq!(streams.len(), 2);
     }
 }

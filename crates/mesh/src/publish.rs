@@ -6,8 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use peerchannel_wire::limits::{HOPS_MAX, INTERACTIVE_BODY_MAX, VOLATILE_KEY_MAX};
 use peerchannel_wire::{
-    AsideContent, AsideKind, ChannelName, DataFrame, Flood, Position, Sequence, Signature, StreamId,
-    UnsignedAside,
+    AsideContent, AsideKind, ChannelName, Position, Sequence, Signature, StreamId, StreamRange, UnsignedAside,
 };
 
 use crate::filter::{FilterView, Origination, Verdict};
@@ -251,18 +250,17 @@ impl Node {
         self.sign_next(now, channel);
     }
 
-    /// Sends own messages that nobody has yet, or that this neighbor may lack.
-    pub(crate) fn send_unconfirmed(&mut self, id: LinkId) {
-        let mut floods = Vec::new();
-        for (channel, outgoing) in &self.publishing.channels {
-            let stream = self.own_stream(channel);
-            for retained in self.retention.from(&stream, outgoing.committed.next()) {
-                floods.push(Flood { stream: stream.clone(), hops: 0, batch: retained.batch.clone() });
-            }
-        }
-        for flood in floods {
-            self.order(Output::Data { link: id, frame: DataFrame::Flood(flood) });
-        }
+    /// Sends own messages that nobody has acknowledged, as if the new neighbor had pulled them.
+    pub(crate) fn send_unconfirmed(&mut self, now: Time, id: LinkId) {
+        let ranges: Vec<StreamRange> = self
+            .publishing
+            .channels
+            .iter()
+            .filter_map(|(channel, outgoing)| {
+                StreamRange::new(self.own_stream(channel), outgoing.committed.next(), outgoing.flooded)
+            })
+            .collect();
+        self.on_pull(now, id, ranges);
     }
 
     pub(crate) fn on_ack(&mut self, now: Time, id: LinkId, positions: &[Position]) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use peerchannel_wire::{Body, ControlFrame, DataFrame, Flood, MemberStatus, Sequence, StreamId, StreamRange};
 
 use crate::connect::Baseline;
-use crate::inbound::Repair;
+use crate::inbound::{Evidence, Repair, Unfollowed};
 use crate::input::LinkId;
 use crate::link::{Level, SERVING_MAX};
 use crate::node::Node;
@@ -50,14 +50,14 @@ impl Node {
         if stream.origin == self.me.node && stream.epoch >= self.me.epoch {
             return;
         }
-        match self.streams.follow(stream, Sequence::ZERO, now) {
+        match self.streams.follow(stream, Sequence::ZERO, Evidence::Said, now) {
             Ok(inbound) => {
                 let source = inbound.sources.entry(from).or_default();
                 *source = (*source).max(through);
                 self.look_for_missing(now, stream);
             }
-            Err(crate::inbound::Unfollowed::Full) => self.overloaded("streams"),
-            Err(crate::inbound::Unfollowed::Stale) => {}
+            Err(Unfollowed::Full) => self.overloaded("streams"),
+            Err(Unfollowed::Stale) => {}
         }
     }
 

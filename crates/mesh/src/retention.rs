@@ -86,16 +86,6 @@ impl Retention {
         self.batches.get(stream)?.range(sequence.next()..).next().map(|(first, _)| *first)
     }
 
-    /// The batches of a stream from a sequence on.
-    pub(crate) fn from(&self, stream: &StreamId, first: Sequence) -> impl Iterator<Item = &Retained> {
-        self.batches
-            .get(stream)
-            .into_iter()
-            .flatten()
-            .map(|(_, (_, retained))| retained)
-            .filter(move |retained| retained.batch.last() >= first)
-    }
-
     /// Drops everything of a stream.
     pub(crate) fn forget(&mut self, stream: &StreamId) {
         let firsts: Vec<Sequence> =

@@ -580,3 +580,8 @@ fn unframe(bytes: &[u8], limit: usize) -> Bytes {
     assert_eq!(decoder.pending(), 0);
     frame
 }
+
+/// A frame as it arrives after it was sent.
+pub fn through_codec(frame: &ControlFrame) -> ControlFrame {
+    ControlFrame::decode(unframe(&frame.encode(), limits::CONTROL_FRAME_MAX)).unwrap()
+}

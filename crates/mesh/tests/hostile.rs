@@ -1,0 +1,254 @@
+//! An admitted neighbor that sends anything at all: nothing panics, nothing grows without
+//! bound, and the others are not disturbed.
+
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use peerchannel_mesh::{Config, Input, LinkId, LinkOpened, Output};
+use peerchannel_wire::limits::SEQUENCE_MAX;
+use peerchannel_wire::{
+    ChannelName, Connect, ControlFrame, DataFrame, DigestContent, DigestRange, Disconnect, DisconnectReason,
+    Epoch, Flood, LinkNumber, LinkPurpose, Member, MemberFacts, MemberName, MemberStatus, NodeId, Position,
+    Refuse, RefuseReason, Sequence, Signature, StreamId, StreamRange, UnsignedBatch, Welcome,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+use world::{World, address, node_id};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Liar {
+    dice: ChaCha8Rng,
+    me: NodeId,
+}
+
+impl Liar {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.dice.next_u64() % bound
+    }
+
+    fn sequence(&mut self) -> Sequence {
+        let number = match self.below(6) {
+            0 => SEQUENCE_MAX,
+            1 => SEQUENCE_MAX - 1,
+            2 => self.dice.next_u64() % SEQUENCE_MAX,
+            _ => self.below(12),
+        };
+        Sequence::new(number).expect("in range")
+    }
+
+    fn node(&mut self) -> NodeId {
+        match self.below(5) {
+            0 => self.me,
+            n => node_id(usize::try_from(n).expect("small") - 1),
+        }
+    }
+
+    fn stream(&mut self) -> StreamId {
+        let channel = ChannelName::new(&format!("c{}", self.below(600))).expect("valid");
+        let epoch = Epoch::new(
+            [1, 2, self.dice.next_u64() % SEQUENCE_MAX][usize::try_from(self.below(3)).expect("small")],
+        );
+        StreamId { origin: self.node(), epoch: epoch.expect("in range"), channel }
+    }
+
+    fn range(&mut self) -> StreamRange {
+        loop {
+            let (a, b) = (self.sequence(), self.sequence());
+            if let Some(range) = StreamRange::new(self.stream(), a.min(b), a.max(b)) {
+                return range;
+            }
+        }
+    }
+
+    fn ranges(&mut self) -> Vec<StreamRange> {
+        (0..=self.below(8)).map(|_| self.range()).collect()
+    }
+
+    fn positions(&mut self) -> Vec<Position> {
+        (0..=self.below(8)).map(|_| Position { stream: self.stream(), contiguous: self.sequence() }).collect()
+    }
+
+    fn member(&mut self) -> Member {
+        let facts = MemberFacts {
+            node: self.node(),
+            epoch: Epoch::new(1 + self.below(3)).expect("small"),
+            incarnation: u32::try_from(self.below(3)).expect("small") * (u32::MAX / 2),
+            name: MemberName::new("liar").expect("valid"),
+            addresses: vec![address(3)],
+        };
+        let status = [MemberStatus::Alive, MemberStatus::Left, MemberStatus::Failed]
+            [usize::try_from(self.below(3)).expect("small")];
+        Member { status, record: facts.unsigned().sign(Signature::from_bytes([1; 64])) }
+    }
+
+    fn control(&mut self) -> ControlFrame {
+        match self.below(19) {
+            0 => ControlFrame::Connect(Connect {
+                epoch: Epoch::new(1).expect("small"),
+                purpose: LinkPurpose::Neighbor,
+                joining: true,
+                urgent: true,
+                member: self.member().record,
+            }),
+            1 => ControlFrame::Welcome(Welcome {
+                epoch: Epoch::new(1).expect("small"),
+                joining: true,
+                member: self.member().record,
+                link_number: LinkNumber(1),
+                referrals: vec![],
+            }),
+            2 => ControlFrame::Refuse(Refuse { reason: RefuseReason::NodeBusy, referrals: vec![] }),
+            3 => ControlFrame::Disconnect(Disconnect { reason: DisconnectReason::Idle, referrals: vec![] }),
+            4 => ControlFrame::Ping(self.below(9)),
+            5 => ControlFrame::Pong(self.below(9)),
+            6 => ControlFrame::Probe { node: self.node(), nonce: self.below(9) },
+            7 => ControlFrame::ProbeResult { nonce: self.below(9), answers: true },
+            8 => ControlFrame::Baseline { positions: self.positions(), last: self.below(2) == 0 },
+            9 => {
+                let positions = self.positions();
+                let (a, b) = (self.stream(), self.stream());
+                let content = DigestContent::Positions { positions, reply: true };
+                ControlFrame::Digest(vec![DigestRange {
+                    from: Some(a.clone().min(b.clone())),
+                    until: Some(a.max(b)),
+                    content,
+                }])
+            }
+            10 => ControlFrame::Announce(self.ranges()),
+            11 => ControlFrame::Pull(self.ranges()),
+            12 => ControlFrame::Gone(self.ranges()),
+            13 => ControlFrame::NotFromMe(self.ranges()),
+            14 => ControlFrame::Ack(self.positions()),
+            15 => ControlFrame::Congestion { congested: true },
+            16 => ControlFrame::Members((0..4).map(|_| self.member()).collect()),
+            17 => ControlFrame::Direct { nonce: self.below(9), payload: Bytes::from_static(b"x") },
+            _ => ControlFrame::DirectAck { nonce: self.below(9) },
+        }
+    }
+
+    fn data(&mut self) -> DataFrame {
+        let payloads = (0..=self.below(3))
+            .map(|n| Bytes::from(vec![b'y'; usize::try_from(n).expect("small")]))
+            .collect();
+        let first = Sequence::new(1 + self.below(40)).expect("small");
+        let batch = UnsignedBatch::new(first, 0, payloads).expect("within limits").sign(None);
+        DataFrame::Flood(Flood { stream: self.stream(), hops: 0, batch: Arc::new(batch) })
+    }
+}
+
+/// Frames of every kind with odd contents, on links in every state, against a node that also
+/// has an honest neighbor.
+#[test]
+fn whatever_an_admitted_neighbor_sends_the_honest_ones_are_not_disturbed() {
+    for seed in 0..150 {
+        let mut config = Config::default();
+        // Without signatures a liar's contents get further; with them it can disturb nobody.
+        config.origin_auth = seed % 2 == 0;
+        config.channels_per_origin_max = 16;
+        config.streams_max = 64;
+        config.members_max = 8;
+        config.hold_back_bytes = config.max_message;
+        let mut world = World::full(2, &config);
+        world.run_for(2 * SECOND);
+        assert!(world.linked(0, 1));
+        let mut liar = Liar { dice: ChaCha8Rng::seed_from_u64(seed), me: node_id(2) };
+        let mut link = 0;
+        for step in 0..400u64 {
+            if step % 40 == 0 {
+                link = 1_000_000 + step;
+                let opened = LinkOpened {
+                    link: LinkId(link),
+                    peer: liar.me,
+                    dial: None,
+                    address: address(3),
+                    number: LinkNumber(7),
+                    rtt: SECOND / 100,
+                };
+                world.input(0, Input::LinkOpened(opened));
+                // An honest beginning, most of the time, so that the rest is not refused at once.
+                if liar.below(8) > 0 {
+                    let mut member = liar.member();
+                    let mut facts = member.record.facts().clone();
+                    (facts.node, facts.epoch, facts.incarnation) =
+                        (liar.me, Epoch::new(1).expect("small"), 0);
+                    member.record = facts.unsigned().sign(Signature::from_bytes([1; 64]));
+                    let frame = ControlFrame::Connect(Connect {
+                        epoch: Epoch::new(1).expect("small"),
+                        purpose: LinkPurpose::Neighbor,
+                        joining: liar.below(2) == 0,
+                        urgent: true,
+                        member: member.record,
+                    });
+                    world.input(0, Input::Control { link: LinkId(link), frame });
+                }
+            }
+            let link = LinkId(link);
+            let input = match liar.below(3) {
+                0 => Input::Data { link, frame: liar.data() },
+                1 => Input::Control { link, frame: liar.control() },
+                _ if step % 7 == 0 => Input::LaneFinished { link },
+                _ => Input::Control { link, frame: liar.control() },
+            };
+            // Bytes are what a liar sends: each frame goes through the codec first.
+            let input = match input {
+                Input::Control { link, frame } => {
+                    Input::Control { link, frame: world::through_codec(&frame) }
+                }
+                other => other,
+            };
+            world.input(0, input);
+            world.run_for(Duration::from_millis(liar.below(50)));
+            let stats = world.node(0).stats();
+            assert!(stats.streams <= 65, "{stats:?}");
+            assert!(stats.members <= 9, "{stats:?}");
+            assert!(stats.held_back_bytes <= config.hold_back_bytes as u64 + 4096, "{stats:?}");
+            assert!(stats.retained_bytes <= config.retention_bytes as u64, "{stats:?}");
+        }
+        world.publish(1, "still here");
+        world.run_for(3 * SECOND);
+        let arrived = world.texts(0).contains(&"still here".to_owned());
+        assert!(arrived || !config.origin_auth, "seed {seed}");
+        assert!(world.node(0).poll_output().is_none_or(|o| !matches!(o, Output::Close { .. })));
+    }
+}
+
+/// Before Connect and Welcome nothing but the handshake is taken.
+#[test]
+fn frames_before_the_handshake_close_the_link() {
+    let mut world = World::full(1, &Config::default());
+    let mut liar = Liar { dice: ChaCha8Rng::seed_from_u64(1), me: node_id(2) };
+    for number in 0..40 {
+        let link = LinkId(5000 + number);
+        world.input(
+            0,
+            Input::LinkOpened(LinkOpened {
+                link,
+                peer: liar.me,
+                dial: None,
+                address: address(3),
+                number: LinkNumber(7),
+                rtt: SECOND / 100,
+            }),
+        );
+        let before = world.node(0).stats().violations;
+        let frame = loop {
+            let frame = liar.control();
+            if !matches!(frame, ControlFrame::Connect(_)) {
+                break frame;
+            }
+        };
+        let input = if number % 2 == 0 {
+            Input::Data { link, frame: liar.data() }
+        } else {
+            Input::Control { link, frame }
+        };
+        world.input(0, input);
+        assert_eq!(world.node(0).stats().violations, before + 1);
+    }
+    assert!(world.texts(0).is_empty());
+    assert_eq!(world.node(0).stats().streams, 0);
+}
