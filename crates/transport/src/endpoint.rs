@@ -1,7 +1,7 @@
 //! One UDP port: dials and accepts connections, many meshes over each.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -264,15 +264,28 @@ impl Endpoint {
 
     /// Closes every connection with [`CloseReason::Shutdown`], accepts no more, and waits
     /// until the peers were told, at most [`close_timeout`](EndpointConfig::close_timeout).
-    /// Links that should say goodbye must be over before. The port is free when the last
-    /// handle of the endpoint and its connections is dropped.
+    /// Links that should say goodbye must be over before. The port is free once the handles of
+    /// its connections are dropped too, even while a dial that nobody answers is given up.
     ///
-    /// Dropping the future stops the wait only.
+    /// Dropping the future stops the wait only; the port is then free with the last handle.
     pub async fn close(&self) {
         let shared = &self.inner.shared;
         shared.closing.store(true, Ordering::Release);
         shared.quic.close(CloseReason::Shutdown.varint(), b"");
         let _ = timeout(shared.config.close_timeout, shared.quic.wait_idle()).await;
+        self.release_port();
+    }
+
+    /// Gives QUIC, which keeps its socket until the last connection is drained, another one.
+    /// Twice, since it listens on the one before for a while.
+    fn release_port(&self) {
+        for _ in 0..2 {
+            let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+            if let Err(error) = other.and_then(|other| self.inner.shared.quic.rebind(other)) {
+                tracing::debug!(%error, "the port is free when the connections are drained");
+                return;
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Endpoints and connections: who is at the other end, and why it could not be reached.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use peerchannel_security::Identity;
 use peerchannel_transport::{
@@ -99,7 +100,7 @@ async fn the_default_listens_on_every_address() {
 async fn an_address_where_nobody_listens_does_not_answer() {
     let silent = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let mut hasty = config();
-    hasty.handshake_timeout = std::time::Duration::from_millis(200);
+    hasty.handshake_timeout = Duration::from_millis(200);
     let a = Endpoint::bind(&Identity::generate(), hasty).unwrap();
     let address = silent.local_addr().unwrap();
     let refused = within("dial", a.connect(address, None)).await;
@@ -133,6 +134,24 @@ async fn closing_an_endpoint_tells_everyone_and_ends_accept() {
     assert_eq!(pair.at_b.closed().await, ConnectionLost::ClosedLocally(CloseReason::Shutdown));
     let refused = pair.b.connect(pair.a.local_address(), None).await;
     assert_eq!(refused.unwrap_err(), ConnectError::EndpointClosed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_an_endpoint_frees_its_port_while_an_unanswered_dial_is_given_up() {
+    let pair = pair().await;
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (a, address) = (pair.a.clone(), silent.local_addr().unwrap());
+    let dial = tokio::spawn(async move { a.connect(address, None).await });
+    silent.recv(&mut [0; 2000]).unwrap();
+    dial.abort();
+    drop(pair.at_a);
+    pair.a.close().await;
+    let free = async {
+        while std::net::UdpSocket::bind(pair.a.local_address()).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_millis(500), free).await.expect("the port is free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
