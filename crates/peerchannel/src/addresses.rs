@@ -1,6 +1,6 @@
 //! Where this node can be dialed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
@@ -43,6 +43,14 @@ pub(crate) async fn changed(
         if now != before {
             return now;
         }
+    }
+}
+
+/// Waits until a port that this process closed can be bound again: QUIC's tasks let go of it
+/// a little after the last handle is dropped.
+pub(crate) async fn is_free(address: SocketAddr) {
+    while UdpSocket::bind(address).is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

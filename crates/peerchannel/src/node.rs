@@ -22,6 +22,10 @@ use crate::join::Join;
 use crate::pool::Pool;
 use crate::registry::Registry;
 
+/// How long closing waits until everyone was told: some round trips. It would wait for dials
+/// that nobody answers, too, and leaving must take less than 2 s (cli.md).
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// How to start a [`Node`]: options, then [`start`](Self::start).
 #[derive(Debug, Default)]
 #[must_use = "options do nothing until `start`"]
@@ -94,6 +98,7 @@ impl NodeOptions {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        config.close_timeout = CLOSE_TIMEOUT;
         let endpoint = Endpoint::bind(&identity, config)?;
         let local_address = endpoint.local_address();
         let state = Arc::new(NodeState {
@@ -161,7 +166,8 @@ impl Node {
         self.owner.state.local_address
     }
 
-    /// Closes every connection and the port, and waits until that is done: at most a second.
+    /// Closes every connection and the port, and waits until that is done: a fraction of a
+    /// second.
     /// Leave the meshes first: to their other members this looks like a crash.
     ///
     /// Dropping the future leaves the rest to the drop of the last handle.

@@ -425,7 +425,8 @@ impl Driver {
         }
     }
 
-    /// Ends what the driver owns. The commands end last: who waits for them may join again.
+    /// Ends what the driver owns. The commands end last: who waits for them may join again,
+    /// with the same identity and the same port.
     async fn end(self) {
         let Self { mut tasks, mut registrars, links, node, entry, reservation, leaving, .. } = self;
         tasks.shutdown().await;
@@ -436,11 +437,15 @@ impl Driver {
         }
         self.registry.close();
         drop(reservation);
+        self.online.send_replace(false);
+        let until = leaving.unwrap_or_else(|| Instant::now() + LEAVE_CLOSING);
         if self.private {
-            let until = leaving.unwrap_or_else(|| Instant::now() + LEAVE_CLOSING);
             let _ = timeout_at(until, node.close()).await;
         }
         drop(node);
+        if self.private && leaving.is_some() {
+            let _ = timeout_at(until, addresses::is_free(self.facts.local_address)).await;
+        }
         drop(self.online);
         drop(self.commands);
     }

@@ -1,24 +1,30 @@
 //! Nodes on loopback for the tests.
 #![allow(dead_code)] // Each test file uses its part.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
 
 use std::time::Duration;
 
-use peerchannel::{Join, Mesh, Subscription};
+use peerchannel::{Events, Incoming, Join, Mesh, MeshEvent, Message, Subscription};
 
 pub(crate) const PASSWORD: &str = "violet anchor tundra pickle orbit lamp";
 
-/// A node of its own on loopback, with the password and nobody to resolve.
+/// A node of its own on loopback, with the password and nobody to find.
 pub(crate) fn join(mesh: &str) -> Join {
-    listening(Mesh::join(mesh)).password(PASSWORD)
-}
-
-pub(crate) fn listening(join: Join) -> Join {
-    join.listen("127.0.0.1:0".parse().unwrap()).resolver("static:127.0.0.1:9")
+    Mesh::join(mesh).listen("127.0.0.1:0".parse().unwrap()).resolver("static:127.0.0.1:9").password(PASSWORD)
 }
 
 /// The resolver that finds a node.
 pub(crate) fn at(mesh: &Mesh) -> String {
     format!("static:{}", mesh.local_address())
+}
+
+/// Two nodes of a mesh that are neighbors.
+pub(crate) async fn pair(mesh: &str) -> (Mesh, Mesh) {
+    let ann = join(mesh).name("ann").await.unwrap();
+    let bob = join(mesh).name("bob").resolver(at(&ann)).await.unwrap();
+    within(ann.wait_online()).await.unwrap();
+    within(bob.wait_online()).await.unwrap();
+    (ann, bob)
 }
 
 /// Fails a test that waits for what does not come.
@@ -28,4 +34,30 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
 
 pub(crate) async fn next_text(subscription: &mut Subscription) -> String {
     within(subscription.next()).await.expect("the mesh is joined").to_string()
+}
+
+/// The next item, which must be a message.
+pub(crate) async fn next_message(subscription: &mut Subscription) -> Message {
+    match within(subscription.next()).await {
+        Some(Incoming::Message(message)) => message,
+        other => panic!("not a message: {other:?}"),
+    }
+}
+
+/// The first event that is asked for.
+pub(crate) async fn event(events: &mut Events, what: &str, is: impl Fn(&MeshEvent) -> bool) -> MeshEvent {
+    let mut seen = Vec::new();
+    let wanted = async {
+        while let Some(event) = events.next().await {
+            if is(&event) {
+                return Some(event);
+            }
+            seen.push(event.to_string());
+        }
+        None
+    };
+    match tokio::time::timeout(Duration::from_secs(20), wanted).await {
+        Ok(Some(event)) => event,
+        _ => panic!("no event of {what}, but {seen:?}"),
+    }
 }
