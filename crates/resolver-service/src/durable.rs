@@ -286,7 +286,7 @@ mod tests {
         store.commit(&[Change::Put(ann.clone()), Change::Put(bob.clone())]).unwrap();
         drop(store);
         let mut store = DurableStore::open(&path).unwrap();
-        assert_eq!(load(&mut store), [ann.clone(), bob.clone()]);
+        assert_eq!(load(&mut store), [ann.clone(), bob]);
         let moved = registration(2, &["192.0.2.9:4"]);
         store
             .commit(&[Change::Remove { mesh: ann.mesh, node: ann.node }, Change::Put(moved.clone())])

@@ -8,6 +8,7 @@
 //! | [`StaticResolver`] | a few hosts that stay where they are | their addresses |
 //! | [`TicketResolver`] | an invitation by mail or chat | the ticket |
 //! | [`LanResolver`] | machines of one local network, nothing to set up | multicast |
+//! | [`ServiceResolver`] | nodes anywhere, by a directory of your own | a directory service |
 //! | [`CompositeResolver`] | several of these at once | |
 //!
 //! What people type on a command line, `static:192.0.2.7:4000` and the like, is read by
@@ -49,6 +50,7 @@ mod keep;
 mod lan;
 mod registrar;
 mod resolver;
+mod service;
 mod uri;
 
 pub use composite::CompositeResolver;
@@ -60,4 +62,5 @@ pub use lan::{LanOptions, LanResolver};
 pub use peerchannel_wire::{MeshKey, NodeId};
 pub use registrar::{Registrar, RegistrarStep};
 pub use resolver::{BoxFuture, Found, Lease, Registration, Resolver, ResolverError};
+pub use service::ServiceResolver;
 pub use uri::{ParseResolverUriError, ResolverUri, ServiceAddress, parse_resolver_uri};

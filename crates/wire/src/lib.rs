@@ -90,7 +90,8 @@ pub use id::{Epoch, LinkNumber, MeshId, NodeId, ParseNodeIdError, Sequence, Sign
 pub use member::{Member, MemberFacts, MemberRecord, MemberStatus, UnsignedMember};
 pub use name::{ChannelName, MemberName, MeshName, NameError};
 pub use resolver::{
-    MeshKey, RegistrationId, ResolverRefusal, ResolverRefusalKind, ResolverReply, ResolverRequest,
+    MeshKey, RESOLVER_ALPN, RegistrationId, ResolverRefusal, ResolverRefusalKind, ResolverReply,
+    ResolverRequest,
 };
 pub use stream::{Position, StreamId, StreamRange};
 pub use ticket::{ParseTicketError, Ticket, TicketError, TicketFacts, UnsignedTicket};

@@ -24,6 +24,9 @@ use crate::limits::{
     LEASE_MAX, LEASE_MIN, NODE_ADDRESSES_MAX, REFUSAL_DETAIL_MAX, RESOLVED_NODES_MAX, RESOLVER_FRAME_MAX,
 };
 
+/// The ALPN of this version of the directory protocol (docs/protocol.md section 6).
+pub const RESOLVER_ALPN: &[u8] = b"peerchannel-resolver/1";
+
 /// What a directory knows a mesh by: 32 bytes derived from the mesh id, from which neither
 /// the id nor the name can be told (protocol.md section 6).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,378 @@
+//! A real directory and real clients over QUIC on loopback.
+#![allow(clippy::unwrap_used, clippy::unwrap_in_result, clippy::panic)] // a failed expectation is the point
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use peerchannel_resolver::{
+    MeshKey, NodeId, Registration, Resolver, ResolverError, ResolverUri, ServiceResolver, keep_registered,
+};
+use peerchannel_resolver_service::{DurableStore, MemoryStore, RegistryConfig, Server, ServerConfig, Store};
+use peerchannel_security::Identity;
+use peerchannel_transport::{CloseReason, Connection, ConnectionLost, Endpoint, EndpointConfig};
+use peerchannel_wire::{RESOLVER_ALPN, ResolverReply, ResolverRequest};
+use tokio::sync::watch;
+
+const MESH: MeshKey = MeshKey::from_bytes([0x11; 32]);
+
+fn config() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config
+}
+
+fn directory_identity() -> Identity {
+    Identity::from_seed(&[0xd1; 32])
+}
+
+async fn serve(config: ServerConfig, store: impl Store) -> Server {
+    Server::start(&directory_identity(), config, store).await.unwrap()
+}
+
+/// A node that knows the directory, as a user would name it.
+struct Node {
+    resolver: Arc<ServiceResolver>,
+    registration: Registration,
+}
+
+fn client(seed: u8, uri: &str) -> Node {
+    let ResolverUri::Service(addresses) = uri.parse().unwrap() else { panic!("{uri}") };
+    let identity = Identity::from_seed(&[seed; 32]);
+    let node = identity.node_id();
+    let addresses_of_node = vec![SocketAddr::from(([127, 0, 0, 1], 4000 + u16::from(seed)))];
+    Node {
+        resolver: Arc::new(ServiceResolver::new(identity, addresses)),
+        registration: Registration { mesh: MESH, node, addresses: addresses_of_node },
+    }
+}
+
+fn uri_of(server: &Server) -> String {
+    format!("service:{}@{}", server.node_id(), server.local_address())
+}
+
+impl Node {
+    async fn register(&self) -> Result<Option<Duration>, ResolverError> {
+        Ok(self.resolver.register(&self.registration).await?.lifetime)
+    }
+
+    async fn others(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> =
+            self.resolver.resolve(MESH, 10).await.unwrap().iter().filter_map(|found| found.node).collect();
+        nodes.sort();
+        nodes
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_lives_from_register_to_unregister() {
+    let server = serve(config(), MemoryStore).await;
+    let (ann, bob) = (client(1, &uri_of(&server)), client(2, &uri_of(&server)));
+    assert_eq!(ann.resolver.refresh(&ann.registration).await, Err(ResolverError::NotFound));
+    assert_eq!(ann.register().await, Ok(Some(Duration::from_mins(10))));
+    assert_eq!(bob.register().await, Ok(Some(Duration::from_mins(10))));
+
+    let found = bob.resolver.resolve(MESH, 10).await.unwrap();
+    assert_eq!(found.len(), 1, "not itself: {found:?}");
+    assert_eq!(found[0].node, Some(ann.registration.node));
+    assert_eq!(found[0].addresses, ann.registration.addresses);
+    assert_eq!(bob.resolver.resolve(MeshKey::from_bytes([9; 32]), 10).await, Ok(vec![]));
+
+    assert!(ann.resolver.refresh(&ann.registration).await.unwrap().lifetime.is_some());
+    let mut moved = ann.registration.clone();
+    moved.addresses = vec!["127.0.0.1:9999".parse().unwrap()];
+    let _ = ann.resolver.update(&moved).await.unwrap();
+    assert_eq!(bob.resolver.resolve(MESH, 10).await.unwrap()[0].addresses, moved.addresses);
+
+    ann.resolver.unregister(&moved).await.unwrap();
+    assert_eq!(bob.others().await, []);
+    ann.resolver.unregister(&moved).await.unwrap();
+    assert!(ann.resolver.can_share_referrals());
+
+    let metrics = server.metrics();
+    assert_eq!(
+        (metrics.registers, metrics.updates, metrics.unregisters, metrics.registrations),
+        (2, 1, 1, 1)
+    );
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registrations_and_clients_survive_a_restart_on_a_durable_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("directory.redb");
+    let mut config = config();
+    let server = serve(config.clone(), DurableStore::open(&path).unwrap()).await;
+    config.listen = server.local_address();
+    let uri = uri_of(&server);
+    let (ann, bob) = (client(1, &uri), client(2, &uri));
+    ann.register().await.unwrap();
+    bob.register().await.unwrap();
+    // As a crash would: no drain, no goodbye. The store's file is free when its thread ended.
+    drop(server);
+    let mut store = None;
+    eventually("the file is free", async || {
+        store = DurableStore::open(&path).ok();
+        store.is_some()
+    })
+    .await;
+    let mut server = None;
+    let store = store.unwrap();
+    // The port is free when the old endpoint's last task ended.
+    let mut store = Some(store);
+    eventually("the port is free", async || {
+        let taken = match store.take() {
+            Some(store) => store,
+            None => match DurableStore::open(&path) {
+                Ok(store) => store,
+                Err(_) => return false,
+            },
+        };
+        server = Server::start(&directory_identity(), config.clone(), taken).await.ok();
+        server.is_some()
+    })
+    .await;
+    let server = server.unwrap();
+    assert_eq!(server.metrics().registrations, 2);
+    // The same resolver objects go on, and the registrations are the same.
+    assert_eq!(bob.others().await, [ann.registration.node]);
+    assert!(ann.resolver.refresh(&ann.registration).await.is_ok());
+    let carol = client(3, &uri);
+    assert_eq!(carol.others().await.len(), 2);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgetful_directory_is_told_again() {
+    let mut config = config();
+    config.registry.lifetime = Duration::from_secs(2);
+    let server = serve(config.clone(), MemoryStore).await;
+    config.listen = server.local_address();
+    let uri = uri_of(&server);
+    let (ann, bob) = (client(1, &uri), client(2, &uri));
+    let (addresses, receiver) = watch::channel(ann.registration.addresses.clone());
+    let kept =
+        tokio::spawn(keep_registered(ann.resolver.clone(), ann.registration.clone(), receiver, |_, _| {}));
+    eventually("registered", async || bob.others().await == [ann.registration.node]).await;
+    server.shutdown().await;
+
+    let mut server = None;
+    eventually("the port is free", async || {
+        server = Server::start(&directory_identity(), config.clone(), MemoryStore).await.ok();
+        server.is_some()
+    })
+    .await;
+    eventually("registered again", async || {
+        bob.resolver.resolve(MESH, 5).await.is_ok_and(|found| found.len() == 1)
+    })
+    .await;
+    // Outlives its lease, by refreshing.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bob.others().await, [ann.registration.node]);
+    drop(addresses);
+    kept.await.unwrap();
+    assert_eq!(bob.others().await, [], "taken back at the end");
+    server.unwrap().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_are_typed_errors() {
+    let mut config = config();
+    config.registry = RegistryConfig::default();
+    config.registry.mesh_registrations_max = 1;
+    config.requests_per_second = 1;
+    config.requests_burst = 6;
+    let server = serve(config, MemoryStore).await;
+    let (ann, bob) = (client(1, &uri_of(&server)), client(2, &uri_of(&server)));
+    ann.register().await.unwrap();
+    match bob.register().await {
+        Err(ResolverError::Quota { reason, .. }) => assert!(reason.contains("this mesh has 1"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    let mut throttled = None;
+    for _ in 0..10 {
+        if let Err(error) = bob.resolver.resolve(MESH, 1).await {
+            throttled = Some(error);
+        }
+    }
+    assert!(matches!(&throttled, Some(ResolverError::Quota { .. })), "{throttled:?}");
+    assert!(throttled.unwrap().to_string().contains("ask less often"));
+    let metrics = server.metrics();
+    assert_eq!(metrics.quota_refusals, 1);
+    assert!(metrics.throttled > 0);
+    server.shutdown().await;
+}
+
+/// A peer that speaks QUIC and this protocol's ALPN, and then does as it likes.
+async fn raw(server: &Server) -> (Endpoint, Connection) {
+    let mut config = EndpointConfig::default();
+    config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config.alpn = RESOLVER_ALPN.to_vec();
+    let endpoint = Endpoint::bind(&Identity::generate(), config).unwrap();
+    let connection = endpoint.connect(server.local_address(), Some(server.node_id())).await.unwrap();
+    (endpoint, connection)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_does_wrong_closes_that_client_only() {
+    let server = serve(config(), MemoryStore).await;
+    let ann = client(1, &uri_of(&server));
+    ann.register().await.unwrap();
+    let garbage: [&'static [u8]; 4] = [
+        &[0xff; 64],                  // no length
+        &[0x84, 0x80, 0x01, 0, 0, 0], // longer than any request
+        &[4, 0xff, 0xff, 0xff, 0xff], // no message
+        &[3, 0x08, 1, 0x6a],          // an unknown kind
+    ];
+    for bytes in garbage {
+        let (_endpoint, connection) = raw(&server).await;
+        let mut stream = connection.open_control().await.unwrap();
+        stream.send(Bytes::from_static(bytes)).await.unwrap();
+        let lost = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await.unwrap();
+        assert_eq!(lost, ConnectionLost::ClosedByPeer(CloseReason::ProtocolViolation), "{bytes:?}");
+    }
+    assert_eq!(server.metrics().violations, 4);
+    assert!(ann.resolver.refresh(&ann.registration).await.is_ok());
+
+    // The same without a fault, so that the test tests what it says.
+    let (_endpoint, connection) = raw(&server).await;
+    let mut stream = connection.open_control().await.unwrap();
+    stream.set_frame_limit(1024);
+    stream.send(ResolverRequest::Settings.encode(7)).await.unwrap();
+    let reply = ResolverReply::decode(stream.recv().await.unwrap().unwrap()).unwrap();
+    assert!(matches!(reply, (7, ResolverReply::Settings { control_mesh_shape: false, .. })));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_cannot_take_all_places() {
+    let mut config = config();
+    config.client_connections_max = 1;
+    config.clients_max = 2;
+    let server = serve(config, MemoryStore).await;
+    let (endpoint, first) = raw(&server).await;
+    eventually("served", async || server.metrics().clients == 1).await;
+    let second = endpoint.connect(server.local_address(), None).await.unwrap();
+    assert_eq!(second.closed().await, ConnectionLost::ClosedByPeer(CloseReason::Busy));
+    let ann = client(1, &uri_of(&server));
+    ann.register().await.unwrap();
+    first.close(CloseReason::Unused);
+    eventually("gone", async || server.metrics().clients == 1).await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_with_another_key_is_refused() {
+    let server = serve(config(), MemoryStore).await;
+    let other = Identity::from_seed(&[0xee; 32]).node_id();
+    let ann = client(1, &format!("service:{other}@{}", server.local_address()));
+    match ann.register().await {
+        Err(ResolverError::WrongDirectory { expected, .. }) => assert_eq!(expected, other),
+        unexpected => panic!("{unexpected:?}"),
+    }
+    assert_eq!(server.metrics().registers, 0);
+    let bob = client(2, &format!("service:{}", server.local_address()));
+    bob.register().await.unwrap();
+    assert!(bob.resolver.describe().contains("not authenticated"));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_address_is_passed_over_within_two_seconds() {
+    let server = serve(config(), MemoryStore).await;
+    // Taken, but never answered: a socket that nobody reads.
+    let dead = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let uri = format!(
+        "service:{}@{},no-such-host.invalid:1,{}",
+        server.node_id(),
+        dead.local_addr().unwrap(),
+        server.local_address()
+    );
+    let ann = client(1, &uri);
+    let start = Instant::now();
+    ann.register().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_hangs_costs_a_time_out_and_nothing_more() {
+    let mut config = EndpointConfig::default();
+    config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config.alpn = RESOLVER_ALPN.to_vec();
+    let hanging = Endpoint::bind(&directory_identity(), config).unwrap();
+    let accepting = hanging.clone();
+    let held = tokio::spawn(async move {
+        let mut connections = Vec::new();
+        while let Some(connection) = accepting.accept().await {
+            connections.push(connection);
+        }
+    });
+    let server = serve(self::config(), MemoryStore).await;
+    let key = server.node_id();
+    let ann = client(1, &format!("service:{key}@{},{}", hanging.local_address(), server.local_address()));
+    let start = Instant::now();
+    let error = ann.register().await.unwrap_err();
+    assert!(matches!(error, ResolverError::TimedOut { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(6));
+    // The next call prefers the other address.
+    ann.register().await.unwrap();
+    held.abort();
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_directory_is_an_error_in_time_and_found_when_it_comes() {
+    let place = {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.local_addr().unwrap()
+    };
+    let ann = client(1, &format!("service:{}@{place}", directory_identity().node_id()));
+    let start = Instant::now();
+    assert!(ann.register().await.is_err());
+    assert!(start.elapsed() < Duration::from_secs(6));
+    let mut config = config();
+    config.listen = place;
+    let server = serve(config, MemoryStore).await;
+    eventually("found", async || ann.register().await.is_ok()).await;
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_registrations_share_a_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = DurableStore::open(directory.path().join("directory.redb")).unwrap();
+    let server = serve(config(), store).await;
+    let uri = uri_of(&server);
+    let nodes: Vec<Node> = (1..=40).map(|seed| client(seed, &uri)).collect();
+    let tasks: Vec<_> =
+        nodes.into_iter().map(|node| tokio::spawn(async move { (node.register().await, node).0 })).collect();
+    for task in tasks {
+        assert!(task.await.unwrap().is_ok());
+    }
+    let metrics = server.metrics();
+    assert_eq!(metrics.changes_committed, 40);
+    println!("40 registrations in {} commits", metrics.commits);
+    assert_eq!(metrics.registrations, 40);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shaping_directory_forbids_referrals() {
+    let mut config = config();
+    config.registry.control_mesh_shape = true;
+    let server = serve(config, MemoryStore).await;
+    let ann = client(1, &uri_of(&server));
+    ann.register().await.unwrap();
+    assert!(!ann.resolver.can_share_referrals());
+    server.shutdown().await;
+}
