@@ -114,7 +114,8 @@ impl Channel {
         Ok(Sent::new(&accepted))
     }
 
-    /// Subscribes to the channel: from here on every message of it, in its author's order.
+    /// Subscribes to the channel: from here on every message of it, in its author's order. A
+    /// subscription made within a second of the join begins with the join.
     pub fn subscribe(&self) -> Subscription {
         let registry = self.mesh.registry();
         let receiver = match &self.name {

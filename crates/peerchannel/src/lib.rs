@@ -1,4 +1,67 @@
-//! Serverless multiparty messaging.
+//! Serverless multiparty messaging: named meshes, channels, exactly-once delivery in order.
+//!
+//! A **node** joins a **mesh** by its name and password. There is no server: nodes find each
+//! other on the local network, by an invitation, or by a directory, and keep links to a few
+//! **neighbors**. What one member publishes in a **channel** reaches every other member
+//! exactly once and in the publisher's order, or the member is told exactly what it missed.
+//!
+//! This example runs: two nodes in one process, which find each other by an address. Between
+//! machines of one network leave the `listen` and `resolver` lines out.
+//!
+//! ```
+//! use peerchannel::{Mesh, Result};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<()> {
+//! let password = "violet anchor tundra pickle orbit lamp"; // six random words
+//! let here = "127.0.0.1:0".parse().expect("an address");
+//!
+//! let ann = Mesh::join("kitchen").password(password).name("ann").listen(here).await?;
+//! let near_ann = format!("static:{}", ann.local_address());
+//! let bob = Mesh::join("kitchen").password(password).name("bob").listen(here).resolver(near_ann).await?;
+//!
+//! let mut inbox = bob.channel("chat").subscribe();
+//! ann.channel("chat").publish("the tea is ready").await?; // held until a neighbor is there
+//! if let Some(incoming) = inbox.next().await {
+//!     assert_eq!(incoming.to_string(), "ann: the tea is ready");
+//! }
+//! bob.leave().await; // says goodbye; dropping the handles would look like a crash
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What there is
+//! * [`Mesh::join`] returns [`Join`]: options, then `.await`. Every option has a good default,
+//!   except that a credential must be chosen. Joining works without a network: the node goes
+//!   on looking, and [`Mesh::events`] tells how that goes.
+//! * [`Channel`]: [`publish`](Channel::publish) and [`subscribe`](Channel::subscribe).
+//!   [`Published::committed`] waits until the message survives this node. Messages for nearby
+//!   nodes only ([`publish_within`](Channel::publish_within)) and values that are worth
+//!   something only now ([`publish_volatile`](Channel::publish_volatile)) have lanes of their
+//!   own. [`Mesh::channel_of`] is for protobuf messages.
+//! * [`Mesh::send_direct`] reaches one member alone.
+//! * [`Node`] joins several meshes over one port and one identity.
+//! * A [`Filter`] decides what this node delivers and passes on; a
+//!   [`Resolver`](resolver::Resolver) of one's own finds nodes where only the program can look.
+//!
+//! # What to rely on
+//! * **Loss is visible.** A subscription yields [`Incoming::Gap`] for messages that no longer
+//!   exist anywhere near, and [`Incoming::Lagged`] for those it was too slow to take.
+//! * **Nobody waits for a slow reader or neighbor.** Each queue is bounded in bytes: between
+//!   nodes the slow one is served later, between the mesh and the program the oldest items go.
+//!   Only [`publish`](Channel::publish) waits, while the neighbors have not yet taken what this
+//!   node published before.
+//! * **Members are proven.** Every link is encrypted and both its ends know the password;
+//!   every message carries its author's signature. A wrong password is refused, and gives
+//!   nothing away that could be tried offline.
+//! * **Handles end things.** Meshes, channels and subscriptions are handles; with the last one
+//!   all tasks of the mesh end. [`Mesh::leave`] says goodbye first, within 2 s.
+//!
+//! # What is beneath
+//! One task per mesh, the *driver*, owns a pure state machine (`peerchannel-mesh`) that makes
+//! every decision about neighbors and messages. The driver gives it facts, carries out its
+//! orders over QUIC (`peerchannel-transport`, `peerchannel-security`, `peerchannel-resolver`),
+//! and never awaits a neighbor.
 
 mod addresses;
 mod admit;

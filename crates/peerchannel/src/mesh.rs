@@ -103,7 +103,7 @@ impl Mesh {
         TypedChannel::new(self.channel(name))
     }
 
-    /// Subscribes to the messages of every channel.
+    /// Subscribes to the messages of every channel; see [`Channel::subscribe`].
     pub fn subscribe_all(&self) -> Subscription {
         Subscription::new(self.inner.registry.messages(None), self.clone())
     }

@@ -19,6 +19,13 @@ use crate::queue::{QueueLimits, QueueReceiver, QueueSender, Queued, queue};
 /// events must not cost much memory (a guess).
 const EARLY_EVENTS_MAX: usize = 4096;
 
+/// Subscriptions made this soon after a join begin with the join.
+const EARLY_FOR: Duration = Duration::from_secs(1);
+
+/// Bytes of messages kept for them (a guess: more than a neighbor sends in that time to a node
+/// that has just come).
+const EARLY_BYTES_MAX: usize = 4 << 20;
+
 /// How often a peer that was not admitted is reported: strangers must not drown other events.
 const TURNED_AWAY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -39,6 +46,8 @@ struct Subscribers {
     directs: Vec<QueueSender<IncomingDirect>>,
     // What happened since the join, for the first who asks.
     early_events: Option<QueueReceiver<MeshEvent>>,
+    // What was delivered since the join, for those who subscribe soon after it.
+    early: Option<Early>,
     turned_away: u64,
     turned_away_at: Option<Instant>,
 }
@@ -46,8 +55,12 @@ struct Subscribers {
 impl Registry {
     pub(crate) fn new(limits: QueueLimits) -> Self {
         let (sender, receiver) = queue(QueueLimits { entries: EARLY_EVENTS_MAX, ..limits });
-        let subscribed =
-            Subscribers { events: vec![sender], early_events: Some(receiver), ..Subscribers::default() };
+        let subscribed = Subscribers {
+            events: vec![sender],
+            early_events: Some(receiver),
+            early: Some(Early::new()),
+            ..Subscribers::default()
+        };
         Self { limits, subscribed: Mutex::new(subscribed) }
     }
 
@@ -55,6 +68,13 @@ impl Registry {
     pub(crate) fn messages(&self, channel: Option<&ChannelName>) -> QueueReceiver<Incoming> {
         let (sender, receiver) = queue(self.limits);
         let mut subscribed = self.lock();
+        if let Some(early) = subscribed.early() {
+            for (published_in, item) in &early.items {
+                if channel.is_none_or(|channel| channel == published_in) {
+                    sender.push(item.clone());
+                }
+            }
+        }
         if !subscribed.closed {
             let list = match channel {
                 Some(channel) => subscribed.channels.entry(channel.clone()).or_default(),
@@ -95,6 +115,9 @@ impl Registry {
 
     pub(crate) fn deliver(&self, channel: &ChannelName, item: Incoming) {
         let mut subscribed = self.lock();
+        if let Some(early) = subscribed.early() {
+            early.keep(channel, &item);
+        }
         if let Some(list) = subscribed.channels.get_mut(channel) {
             push(list, item.clone());
             if list.is_empty() {
@@ -138,6 +161,42 @@ impl Registry {
     }
 }
 
+impl Subscribers {
+    /// What was delivered early, for as long as it is kept.
+    fn early(&mut self) -> Option<&mut Early> {
+        if self.early.as_ref().is_some_and(Early::is_over) {
+            self.early = None;
+        }
+        self.early.as_mut()
+    }
+}
+
+/// What was delivered in the first moments of a join. A program subscribes in the line after
+/// the join, but it may be kept from that line while a neighbor is found and sends already.
+#[derive(Debug)]
+struct Early {
+    until: Instant,
+    items: Vec<(ChannelName, Incoming)>,
+    bytes: usize,
+}
+
+impl Early {
+    fn new() -> Self {
+        Self { until: Instant::now() + EARLY_FOR, items: Vec::new(), bytes: 0 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes > EARLY_BYTES_MAX || Instant::now() >= self.until
+    }
+
+    fn keep(&mut self, channel: &ChannelName, item: &Incoming) {
+        self.bytes += item.size();
+        if !self.is_over() {
+            self.items.push((channel.clone(), item.clone()));
+        }
+    }
+}
+
 /// Appends a subscription and forgets those nobody reads any more, so that a channel without
 /// traffic does not collect them.
 fn add<T: Queued>(list: &mut Vec<QueueSender<T>>, sender: QueueSender<T>) {
@@ -155,5 +214,73 @@ fn push<T: Queued + Clone>(list: &mut Vec<QueueSender<T>>, item: T) {
             }
         }
         _ => list.retain(|sender| sender.push(item.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        Registry::new(QueueLimits { entries: 100, bytes: 1 << 20 })
+    }
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::new(name).unwrap()
+    }
+
+    fn read<T>(receiver: &QueueReceiver<T>) -> usize {
+        std::iter::from_fn(|| receiver.try_next()).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_subscribes_soon_after_the_join_gets_what_came_before() {
+        let registry = registry();
+        for name in ["a", "a", "b"] {
+            registry.deliver(&channel(name), Incoming::Lagged(1));
+        }
+        let (all, only_a) = (registry.messages(None), registry.messages(Some(&channel("a"))));
+        registry.deliver(&channel("a"), Incoming::Lagged(1));
+        assert_eq!((read(&all), read(&only_a)), (4, 3));
+        tokio::time::sleep(EARLY_FOR).await;
+        let late = registry.messages(None);
+        registry.deliver(&channel("a"), Incoming::Lagged(1));
+        assert_eq!(read(&late), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_subscription_to_events_begins_with_the_join() {
+        let registry = registry();
+        registry.event(MeshEvent::Online);
+        let first = registry.events();
+        registry.event(MeshEvent::Offline);
+        assert_eq!((read(&first), read(&registry.events())), (2, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_are_reported_once_a_second() {
+        let registry = registry();
+        let events = registry.events();
+        let address = "192.0.2.1:5".parse().unwrap();
+        let knock = || registry.turned_away(NodeId::from_bytes([1; 32]), address, Refusal::Busy);
+        for _ in 0..10 {
+            knock();
+        }
+        assert_eq!(read(&events), 1);
+        tokio::time::sleep(TURNED_AWAY_PAUSE).await;
+        knock();
+        assert!(matches!(events.try_next(), Some(MeshEvent::TurnedAway { others: 9, .. })));
+    }
+
+    #[test]
+    fn after_the_end_every_subscription_has_ended() {
+        let registry = registry();
+        let before = registry.messages(None);
+        registry.close();
+        let after = registry.messages(None);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for receiver in [before, after] {
+            assert_eq!(receiver.poll_next(&mut context), std::task::Poll::Ready(None));
+        }
     }
 }

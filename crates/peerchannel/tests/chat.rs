@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use common::{at, join, next_message, next_text, pair, within};
 use peerchannel::{Config, Incoming, IncomingDirect, Lane, PublishError, TypedIncoming, Verdict};
@@ -200,14 +202,59 @@ async fn a_filter_bars_messages_and_its_panic_ends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_that_waits_keeps_its_place_and_one_given_up_is_not_published() {
+async fn alone_and_full_is_an_error_at_once() {
     let mut config = Config::default();
     config.mesh.max_message = 60_000;
     config.mesh.held_alone_bytes = 60_000;
     let ann = join("full").config(config).await.unwrap();
     let chat = ann.channel("chat");
     chat.publish(vec![0u8; 50_000]).await.unwrap();
-    // Alone and full: an error that says so, at once.
     let error = chat.publish(vec![1u8; 50_000]).await.unwrap_err();
-    assert!(error.to_string().contains("50000 of 60000"), "{error}");
+    assert!(error.to_string().contains("of 60000 bytes"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_wait_in_order_while_the_window_is_full_and_one_given_up_is_not_published() {
+    const SIZE: usize = 100_000;
+    let mut config = Config::default();
+    config.mesh.publish_window_bytes = 1 << 20;
+    let ann = join("window").config(config).await.unwrap();
+    let bob = join("window").resolver(at(&ann)).await.unwrap();
+    let mut inbox = bob.channel("c").subscribe();
+    within(ann.wait_online()).await.unwrap();
+    let body = |number: u8| vec![number; SIZE];
+    let channel = ann.channel("c");
+    // Twelve times the window, by callers that wait at once, in the order of their calls: the
+    // first poll of a call gives it its place.
+    let mut waiting = Vec::new();
+    for number in 0..120 {
+        let call = channel.publish(body(number));
+        let mut call = Box::pin(call);
+        if let Poll::Ready(accepted) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            accepted.unwrap();
+        } else {
+            waiting.push(call);
+        }
+    }
+    assert!(waiting.len() > 50, "{} wait", waiting.len());
+    let given_up = waiting.pop();
+    drop(given_up);
+    for call in waiting {
+        within(call).await.unwrap();
+    }
+    within(channel.publish("end")).await.unwrap();
+    for number in 0..119 {
+        let message = next_message(&mut inbox).await;
+        assert_eq!((message.sequence.get(), message.payload[0]), (u64::from(number) + 1, number));
+    }
+    assert_eq!(next_message(&mut inbox).await.text(), "end");
+}
+
+#[test]
+fn the_readme_shows_the_example_and_it_has_at_most_25_lines_of_code() {
+    let example = include_str!("../examples/chat.rs");
+    let code: Vec<_> = example.lines().filter(|line| !line.is_empty() && !line.starts_with("//")).collect();
+    assert!(code.len() <= 25, "{} lines", code.len());
+    let readme = include_str!("../README.md");
+    assert!(code.iter().all(|line| readme.contains(line)), "the README shows another program");
 }

@@ -183,6 +183,7 @@ async fn an_unreachable_resolver_does_not_keep_a_node_from_joining() {
     assert!(!ann.is_online());
     let bob = join("offline").resolver(at(&ann)).await.unwrap();
     within(ann.wait_online()).await.unwrap();
+    event(&mut bob.events(), "ann", |e| matches!(e, MeshEvent::MemberUp { .. })).await;
     assert_eq!(bob.members().await.unwrap().len(), 2);
 }
 

@@ -91,6 +91,8 @@ struct Driver {
     // The last handle is gone.
     abandoned: bool,
     inbox: mpsc::Receiver<Arrival>,
+    // Whose turn it is when both handles and links have something.
+    links_first: bool,
     tasks: JoinSet<Done>,
     purposes: HashMap<tokio::task::Id, Purpose>,
     links: Links,
@@ -172,15 +174,18 @@ impl Driver {
         core.into_iter().chain(leave).min().unwrap_or_else(far)
     }
 
-    /// What is there without waiting.
+    /// What is there without waiting. Handles and links take turns, so that neither can keep
+    /// the other waiting.
     fn ready(&mut self) -> Option<Wake> {
-        if let Ok(command) = self.commands.try_recv() {
-            return Some(Wake::Command(command));
-        }
-        if let Ok(arrival) = self.inbox.try_recv() {
-            return Some(Wake::Arrival(arrival));
-        }
-        self.tasks.try_join_next_with_id().map(Wake::Done)
+        self.links_first = !self.links_first;
+        let command = |driver: &mut Self| driver.commands.try_recv().ok().map(Wake::Command);
+        let arrival = |driver: &mut Self| driver.inbox.try_recv().ok().map(Wake::Arrival);
+        let wake = if self.links_first {
+            arrival(self).or_else(|| command(self))
+        } else {
+            command(self).or_else(|| arrival(self))
+        };
+        wake.or_else(|| self.tasks.try_join_next_with_id().map(Wake::Done))
     }
 
     fn take(&mut self, wake: Wake) {

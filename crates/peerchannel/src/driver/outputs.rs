@@ -33,7 +33,7 @@ impl Driver {
             Output::Control { link, frame } => self.links.control(link, &frame, &mut self.pending),
             Output::Data { link, frame } => self.links.data(link, &frame, &mut self.pending),
             Output::Finish { link, farewell } => self.links.finish(link, farewell),
-            Output::Close { link } => self.links.close(link, CloseReason::ProtocolViolation),
+            Output::Close { link } => self.links.close(link, CloseReason::Unused),
             Output::Resolve => self.resolve(),
             Output::Sign { job, transcript } => self.jobs.push_back(Job::Sign { job, transcript }),
             Output::Verify { job, signer, transcript, signature } => {

@@ -110,6 +110,7 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         commands,
         abandoned: false,
         inbox,
+        links_first: false,
         tasks: JoinSet::new(),
         purposes: HashMap::new(),
         links: Links::default(),
