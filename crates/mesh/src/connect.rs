@@ -6,17 +6,17 @@
 
 use std::time::Duration;
 
-use peerchannel_wire::limits::{POSITIONS_MAX, REFERRALS_MAX};
+use peerchannel_wire::limits::REFERRALS_MAX;
 use peerchannel_wire::{
-    Connect, ControlFrame, Disconnect, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress, Position,
-    Refuse, RefuseReason, Sequence, Welcome,
+    Connect, ControlFrame, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress, Refuse, RefuseReason,
+    Welcome,
 };
 
-use crate::inbound::{Evidence, Unfollowed};
+use crate::baseline::Baseline;
 use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
 use crate::node::{Leaving, Node};
-use crate::output::{Event, Farewell, NeighborLoss, Output};
+use crate::output::{Event, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -30,20 +30,8 @@ const DIRECT_LINKS_MAX: usize = 32;
 /// Shortest test of an older link to the same node.
 const TEST_MIN: Duration = Duration::from_millis(50);
 
-/// How long messages may still come after a Disconnect.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-
 /// A node that was dropped, or that left, is not dialed again before this.
-const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
-
-/// What this node knows of the time before it joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Baseline {
-    /// No neighbor has told it where the streams stand: nothing is delivered yet.
-    Unknown,
-    /// Everything above the positions told is for this node.
-    Known,
-}
+pub(crate) const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
 
 enum Verdict {
     KeepNew { drop: Option<LinkId> },
@@ -205,7 +193,7 @@ impl Node {
         }
     }
 
-    fn welcome(&mut self, now: Time, id: LinkId, connect: &Connect) {
+    pub(crate) fn welcome(&mut self, now: Time, id: LinkId, connect: &Connect) {
         let referrals = self.referrals(id);
         let (Some(member), Some(link)) = (self.record.clone(), self.links.get(id)) else { return };
         let welcome = Welcome {
@@ -251,7 +239,7 @@ impl Node {
     }
 
     /// The link may carry everything from here on.
-    fn link_up(&mut self, now: Time, id: LinkId, joining: bool) {
+    pub(crate) fn link_up(&mut self, now: Time, id: LinkId, joining: bool) {
         let online = self.links.flooding().next().is_some();
         let Some(link) = self.links.get_mut(id) else { return };
         let (peer, address, number, purpose) = (link.peer, link.address, link.number, link.purpose);
@@ -284,67 +272,6 @@ impl Node {
         self.timers.set_by(Timer::Maintain, now);
     }
 
-    fn send_baseline(&mut self, id: LinkId) {
-        // Own messages that nobody has yet are not history to anyone.
-        let own = self.publishing.channels.iter().map(|(channel, outgoing)| Position {
-            stream: self.own_stream(channel),
-            contiguous: outgoing.committed,
-        });
-        let others = self
-            .streams
-            .iter()
-            .map(|(stream, inbound)| Position { stream: stream.clone(), contiguous: inbound.contiguous });
-        let positions: Vec<Position> =
-            own.chain(others).filter(|position| position.contiguous > Sequence::ZERO).collect();
-        let mut chunks = positions.chunks(POSITIONS_MAX).peekable();
-        if chunks.peek().is_none() {
-            return self.control(id, ControlFrame::Baseline { positions: Vec::new(), last: true });
-        }
-        let mut frames = Vec::new();
-        while let Some(chunk) = chunks.next() {
-            frames.push(ControlFrame::Baseline { positions: chunk.to_vec(), last: chunks.peek().is_none() });
-        }
-        for frame in frames {
-            self.control(id, frame);
-        }
-    }
-
-    pub(crate) fn on_baseline(&mut self, now: Time, id: LinkId, positions: &[Position], last: bool) {
-        // Every neighbor of a joining node tells; the first to finish decides.
-        if self.baseline == Baseline::Known {
-            return;
-        }
-        for position in positions {
-            if position.stream.origin == self.me.node && position.stream.epoch == self.me.epoch {
-                continue;
-            }
-            match self.streams.follow(&position.stream, position.contiguous, Evidence::Said, now) {
-                Ok(inbound) => {
-                    let dropped = inbound.skip_to(position.contiguous);
-                    inbound.sources.insert(id, position.contiguous);
-                    self.streams.held_bytes -= dropped;
-                }
-                Err(Unfollowed::Full) => self.overloaded("streams"),
-                Err(Unfollowed::Stale) => {}
-            }
-        }
-        if last {
-            self.baseline_known(now);
-        }
-    }
-
-    /// Delivers what arrived meanwhile and begins to compare positions.
-    pub(crate) fn baseline_known(&mut self, now: Time) {
-        self.baseline = Baseline::Known;
-        let streams: Vec<_> = self.streams.iter().map(|(stream, _)| stream.clone()).collect();
-        for stream in streams {
-            self.advance(now, &stream);
-        }
-        for link in self.links.flooding_ids() {
-            self.send_digest(now, link);
-        }
-    }
-
     pub(crate) fn on_refuse(&mut self, now: Time, id: LinkId, refuse: &Refuse) {
         self.learn_referrals(now, &refuse.referrals);
         let Some(link) = self.links.get(id) else { return };
@@ -358,156 +285,6 @@ impl Node {
         if let Some(dial) = dial {
             self.fail_directs_of(peer, dial);
         }
-    }
-
-    pub(crate) fn refuse(&mut self, now: Time, id: LinkId, reason: RefuseReason) {
-        let referrals = self.referrals(id);
-        self.farewell(now, id, Farewell::Refuse(Refuse { reason, referrals }));
-    }
-
-    /// Ends a link that is up, in good order.
-    pub(crate) fn drop_link(&mut self, now: Time, id: LinkId, reason: DisconnectReason) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        link.verdict = Some(NeighborLoss::Dropped(reason));
-        let peer = link.peer;
-        if reason != DisconnectReason::DuplicateNeighbor {
-            self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
-        }
-        let referrals = self.referrals(id);
-        self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
-    }
-
-    fn farewell(&mut self, now: Time, id: LinkId, farewell: Farewell) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        if link.state == LinkState::Finishing {
-            return;
-        }
-        let was_up = link.carries_floods();
-        link.state = LinkState::Finishing;
-        self.timers.cancel_link(id);
-        self.timers.set(Timer::Link(id), now + DRAIN_LIMIT + DRAIN_LIMIT);
-        self.order(Output::Finish { link: id, farewell });
-        if was_up {
-            self.after_link_down(now, id);
-        }
-    }
-
-    /// Closes a link whose peer broke the protocol.
-    pub(crate) fn violation(&mut self, now: Time, id: LinkId, what: &'static str) {
-        self.stats.violations += 1;
-        let Some(link) = self.links.get(id) else { return };
-        tracing::debug!(peer = %link.peer.short(), what, "a neighbor broke the protocol");
-        if link.is_up() {
-            self.drop_link(now, id, DisconnectReason::ProtocolViolation);
-        } else {
-            self.order(Output::Close { link: id });
-            let loss = NeighborLoss::Dropped(DisconnectReason::ProtocolViolation);
-            self.on_link_closed(now, id, loss);
-        }
-    }
-
-    pub(crate) fn on_disconnect(&mut self, now: Time, id: LinkId, disconnect: &Disconnect) {
-        self.learn_referrals(now, &disconnect.referrals);
-        let Some(link) = self.links.get_mut(id) else { return };
-        let (peer, floods) = (link.peer, link.carries_floods());
-        link.state = LinkState::Draining(disconnect.reason);
-        link.verdict = Some(NeighborLoss::Disconnected(disconnect.reason));
-        let drained = link.lanes_finished >= 2;
-        if disconnect.reason == DisconnectReason::LeavingMesh {
-            self.candidates.remove(peer);
-        }
-        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
-        self.timers.cancel_link(id);
-        if drained || !floods {
-            self.end_draining(now, id);
-        } else {
-            self.timers.set(Timer::Link(id), now + DRAIN_LIMIT);
-        }
-    }
-
-    pub(crate) fn on_lane_finished(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        link.lanes_finished = link.lanes_finished.saturating_add(1);
-        if link.lanes_finished >= 2 && matches!(link.state, LinkState::Draining(_)) {
-            self.end_draining(now, id);
-        }
-    }
-
-    fn end_draining(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
-        let (peer, state) = (link.peer, link.state.clone());
-        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
-        self.order(Output::Close { link: id });
-        self.on_link_closed(now, id, loss);
-        if state == LinkState::Draining(DisconnectReason::LeavingMesh) {
-            self.on_member_left(now, peer);
-        }
-    }
-
-    pub(crate) fn on_link_deadline(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
-        match &link.state {
-            LinkState::Up if link.purpose == LinkPurpose::Direct => {
-                self.drop_link(now, id, DisconnectReason::Idle);
-            }
-            LinkState::Up => {}
-            LinkState::Draining(_) => self.end_draining(now, id),
-            LinkState::Testing { old, connect } => {
-                // The older link did not answer in time.
-                let (old, connect) = (*old, connect.clone());
-                self.welcome(now, id, &connect);
-                self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
-            }
-            LinkState::Awaiting | LinkState::Connecting | LinkState::Finishing => {
-                self.order(Output::Close { link: id });
-                self.on_link_closed(now, id, NeighborLoss::Lost(crate::LinkLoss::TimedOut));
-            }
-        }
-    }
-
-    pub(crate) fn on_link_closed(&mut self, now: Time, id: LinkId, loss: NeighborLoss) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        let was_up = link.carries_floods();
-        // A drained link was up until now.
-        let drained = matches!(link.state, LinkState::Draining(_));
-        let (peer, floods) = (link.peer, link.purpose == LinkPurpose::Neighbor);
-        if link.verdict.is_none() {
-            link.verdict = Some(loss);
-        }
-        link.state = LinkState::Finishing;
-        if was_up || (drained && floods) {
-            self.after_link_down(now, id);
-        }
-        let link = self.links.remove(id);
-        self.timers.cancel_link(id);
-        for (_, inbound) in self.streams.iter_mut() {
-            inbound.forget_link(id);
-        }
-        self.fail_sent_directs(id);
-        if was_up && matches!(link.and_then(|l| l.verdict), Some(NeighborLoss::Lost(_))) {
-            self.suspect(now, peer);
-        }
-        self.timers.set_by(Timer::Maintain, now);
-        if self.leaving == Leaving::Closing && self.links.is_empty() {
-            self.left();
-        }
-    }
-
-    /// Tells what the loss of a neighbor changes; the link itself may live on for its farewell.
-    fn after_link_down(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get(id) else { return };
-        let peer = link.peer;
-        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
-        if !self.links.flooding().any(|l| l.peer == peer) {
-            self.tell(Event::NeighborDown { node: peer, loss });
-        }
-        if self.links.flooding().next().is_none() && self.leaving == Leaving::No {
-            self.tell(Event::Offline);
-            self.candidates.hurry(now);
-            self.resolve_soon(now);
-        }
-        self.recompute_confirmed(now);
-        self.timers.set_by(Timer::Maintain, now);
     }
 
     pub(crate) fn on_dial_failed(
@@ -541,7 +318,7 @@ impl Node {
     }
 
     /// Other neighbors this one may try, at random.
-    fn referrals(&mut self, to: LinkId) -> Vec<NodeAddress> {
+    pub(crate) fn referrals(&mut self, to: LinkId) -> Vec<NodeAddress> {
         let peer = self.links.get(to).map(|l| l.peer);
         let known: Vec<NodeAddress> = self
             .members
@@ -552,7 +329,7 @@ impl Node {
         self.chance.sample(known, REFERRALS_MAX)
     }
 
-    fn learn_referrals(&mut self, now: Time, referrals: &[NodeAddress]) {
+    pub(crate) fn learn_referrals(&mut self, now: Time, referrals: &[NodeAddress]) {
         for referral in referrals {
             self.learn_candidate(now, referral);
         }

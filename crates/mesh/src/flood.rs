@@ -12,7 +12,7 @@ use peerchannel_wire::{
     Batch, Body, ControlFrame, DataFrame, Flood, Position, Sequence, StreamId, StreamRange,
 };
 
-use crate::connect::Baseline;
+use crate::baseline::Baseline;
 use crate::filter::{FilterView, Origination};
 use crate::inbound::{Evidence, Held, Unfollowed};
 use crate::input::LinkId;

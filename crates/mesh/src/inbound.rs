@@ -398,7 +398,7 @@ mod tests {
             streams.follow(&id(5, channel), Sequence::ZERO, Evidence::Carried, Time::ZERO).unwrap().proven =
                 true;
         }
-        let mut follow = |streams: &mut Streams, id| {
+        let follow = |streams: &mut Streams, id| {
             streams.follow(&id, Sequence::ZERO, Evidence::Carried, Time::ZERO).map(|_| ())
         };
         assert_eq!(follow(&mut streams, id(5, "c")), Err(Unfollowed::Full));

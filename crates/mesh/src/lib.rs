@@ -60,11 +60,13 @@
 //! ```
 
 mod aside;
+mod baseline;
 mod candidates;
 mod chance;
 mod config;
 mod connect;
 mod direct;
+mod disconnect;
 mod filter;
 mod flood;
 mod inbound;

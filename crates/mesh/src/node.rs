@@ -14,10 +14,10 @@ use peerchannel_wire::{
 };
 
 use crate::aside::Asides;
+use crate::baseline::Baseline;
 use crate::candidates::{Candidates, Key};
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError};
-use crate::connect::Baseline;
 use crate::direct::Directs;
 use crate::filter::{Filter, Slot};
 use crate::inbound::Streams;

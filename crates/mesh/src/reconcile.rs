@@ -9,7 +9,7 @@ use std::time::Duration;
 use peerchannel_wire::limits::POSITIONS_MAX;
 use peerchannel_wire::{ControlFrame, DigestContent, DigestRange, Fingerprint, Position, Sequence, StreamId};
 
-use crate::connect::Baseline;
+use crate::baseline::Baseline;
 use crate::input::LinkId;
 use crate::node::Node;
 use crate::time::Time;

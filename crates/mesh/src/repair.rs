@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use peerchannel_wire::{Body, ControlFrame, DataFrame, Flood, MemberStatus, Sequence, StreamId, StreamRange};
 
-use crate::connect::Baseline;
+use crate::baseline::Baseline;
 use crate::inbound::{Evidence, Repair, Unfollowed};
 use crate::input::LinkId;
 use crate::link::{Level, SERVING_MAX};

@@ -88,6 +88,16 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
             }),
         ),
         (
+            "connect_urgent",
+            ControlFrame::Connect(Connect {
+                epoch: epoch(7),
+                purpose: LinkPurpose::Direct,
+                joining: false,
+                urgent: true,
+                member: member(1),
+            }),
+        ),
+        (
             "welcome",
             ControlFrame::Welcome(Welcome {
                 epoch: epoch(8),

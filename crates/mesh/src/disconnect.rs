@@ -1,0 +1,168 @@
+//! How a link ends: farewells, drains, violations, losses, and what changes then.
+
+use std::time::Duration;
+
+use peerchannel_wire::{Disconnect, DisconnectReason, LinkPurpose, Refuse, RefuseReason};
+
+use crate::connect::PAUSE_AFTER_GOODBYE;
+use crate::input::LinkId;
+use crate::link::LinkState;
+use crate::node::{Leaving, Node};
+use crate::output::{Event, Farewell, NeighborLoss, Output};
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// How long messages may still come after a Disconnect.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+impl Node {
+    pub(crate) fn refuse(&mut self, now: Time, id: LinkId, reason: RefuseReason) {
+        let referrals = self.referrals(id);
+        self.farewell(now, id, Farewell::Refuse(Refuse { reason, referrals }));
+    }
+
+    /// Ends a link that is up, in good order.
+    pub(crate) fn drop_link(&mut self, now: Time, id: LinkId, reason: DisconnectReason) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.verdict = Some(NeighborLoss::Dropped(reason));
+        let peer = link.peer;
+        if reason != DisconnectReason::DuplicateNeighbor {
+            self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        }
+        let referrals = self.referrals(id);
+        self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
+    }
+
+    pub(crate) fn farewell(&mut self, now: Time, id: LinkId, farewell: Farewell) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if link.state == LinkState::Finishing {
+            return;
+        }
+        let was_up = link.carries_floods();
+        link.state = LinkState::Finishing;
+        self.timers.cancel_link(id);
+        self.timers.set(Timer::Link(id), now + DRAIN_LIMIT + DRAIN_LIMIT);
+        self.order(Output::Finish { link: id, farewell });
+        if was_up {
+            self.after_link_down(now, id);
+        }
+    }
+
+    /// Closes a link whose peer broke the protocol.
+    pub(crate) fn violation(&mut self, now: Time, id: LinkId, what: &'static str) {
+        self.stats.violations += 1;
+        let Some(link) = self.links.get(id) else { return };
+        tracing::debug!(peer = %link.peer.short(), what, "a neighbor broke the protocol");
+        if link.is_up() {
+            self.drop_link(now, id, DisconnectReason::ProtocolViolation);
+        } else {
+            self.order(Output::Close { link: id });
+            let loss = NeighborLoss::Dropped(DisconnectReason::ProtocolViolation);
+            self.on_link_closed(now, id, loss);
+        }
+    }
+
+    pub(crate) fn on_disconnect(&mut self, now: Time, id: LinkId, disconnect: &Disconnect) {
+        self.learn_referrals(now, &disconnect.referrals);
+        let Some(link) = self.links.get_mut(id) else { return };
+        let (peer, floods) = (link.peer, link.carries_floods());
+        link.state = LinkState::Draining(disconnect.reason);
+        link.verdict = Some(NeighborLoss::Disconnected(disconnect.reason));
+        let drained = link.lanes_finished >= 2;
+        if disconnect.reason == DisconnectReason::LeavingMesh {
+            self.candidates.remove(peer);
+        }
+        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        self.timers.cancel_link(id);
+        if drained || !floods {
+            self.end_draining(now, id);
+        } else {
+            self.timers.set(Timer::Link(id), now + DRAIN_LIMIT);
+        }
+    }
+
+    pub(crate) fn on_lane_finished(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.lanes_finished = link.lanes_finished.saturating_add(1);
+        if link.lanes_finished >= 2 && matches!(link.state, LinkState::Draining(_)) {
+            self.end_draining(now, id);
+        }
+    }
+
+    pub(crate) fn end_draining(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let (peer, state) = (link.peer, link.state.clone());
+        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
+        self.order(Output::Close { link: id });
+        self.on_link_closed(now, id, loss);
+        if state == LinkState::Draining(DisconnectReason::LeavingMesh) {
+            self.on_member_left(now, peer);
+        }
+    }
+
+    pub(crate) fn on_link_deadline(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        match &link.state {
+            LinkState::Up if link.purpose == LinkPurpose::Direct => {
+                self.drop_link(now, id, DisconnectReason::Idle);
+            }
+            LinkState::Up => {}
+            LinkState::Draining(_) => self.end_draining(now, id),
+            LinkState::Testing { old, connect } => {
+                // The older link did not answer in time.
+                let (old, connect) = (*old, connect.clone());
+                self.welcome(now, id, &connect);
+                self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
+            }
+            LinkState::Awaiting | LinkState::Connecting | LinkState::Finishing => {
+                self.order(Output::Close { link: id });
+                self.on_link_closed(now, id, NeighborLoss::Lost(crate::LinkLoss::TimedOut));
+            }
+        }
+    }
+
+    pub(crate) fn on_link_closed(&mut self, now: Time, id: LinkId, loss: NeighborLoss) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let was_up = link.carries_floods();
+        // A drained link was up until now.
+        let drained = matches!(link.state, LinkState::Draining(_));
+        let (peer, floods) = (link.peer, link.purpose == LinkPurpose::Neighbor);
+        if link.verdict.is_none() {
+            link.verdict = Some(loss);
+        }
+        link.state = LinkState::Finishing;
+        if was_up || (drained && floods) {
+            self.after_link_down(now, id);
+        }
+        let link = self.links.remove(id);
+        self.timers.cancel_link(id);
+        for (_, inbound) in self.streams.iter_mut() {
+            inbound.forget_link(id);
+        }
+        self.fail_sent_directs(id);
+        if was_up && matches!(link.and_then(|l| l.verdict), Some(NeighborLoss::Lost(_))) {
+            self.suspect(now, peer);
+        }
+        self.timers.set_by(Timer::Maintain, now);
+        if self.leaving == Leaving::Closing && self.links.is_empty() {
+            self.left();
+        }
+    }
+
+    /// Tells what the loss of a neighbor changes; the link itself may live on for its farewell.
+    pub(crate) fn after_link_down(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let peer = link.peer;
+        let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
+        if !self.links.flooding().any(|l| l.peer == peer) {
+            self.tell(Event::NeighborDown { node: peer, loss });
+        }
+        if self.links.flooding().next().is_none() && self.leaving == Leaving::No {
+            self.tell(Event::Offline);
+            self.candidates.hurry(now);
+            self.resolve_soon(now);
+        }
+        self.recompute_confirmed(now);
+        self.timers.set_by(Timer::Maintain, now);
+    }
+}
