@@ -9,7 +9,10 @@ use bytes::Bytes;
 use peerchannel_resolver::{
     MeshKey, NodeId, Registration, Resolver, ResolverError, ResolverUri, ServiceResolver, keep_registered,
 };
-use peerchannel_resolver_service::{DurableStore, MemoryStore, RegistryConfig, Server, ServerConfig, Store};
+use peerchannel_resolver_service::{
+    Change, DurableStore, MemoryStore, RegistryConfig, Server, ServerConfig, Store, StoreError,
+    StoredRegistration,
+};
 use peerchannel_security::Identity;
 use peerchannel_transport::{CloseReason, Connection, ConnectionLost, Endpoint, EndpointConfig};
 use peerchannel_wire::{RESOLVER_ALPN, ResolverReply, ResolverRequest};
@@ -375,4 +378,54 @@ async fn a_shaping_directory_forbids_referrals() {
     ann.register().await.unwrap();
     assert!(!ann.resolver.can_share_referrals());
     server.shutdown().await;
+}
+
+/// Fails the first commits, then keeps nothing.
+#[derive(Debug)]
+struct Flaky {
+    failures: u32,
+}
+
+impl Store for Flaky {
+    fn load(&mut self, _: &mut dyn FnMut(StoredRegistration)) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn commit(&mut self, _: &[Change]) -> Result<(), StoreError> {
+        if self.failures == 0 {
+            return Ok(());
+        }
+        self.failures -= 1;
+        Err(StoreError::Io { path: "flaky".into(), detail: "no space left on device".into() })
+    }
+    fn describe(&self) -> String {
+        "flaky".into()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_that_was_not_stored() {
+    let server = serve(config(), Flaky { failures: 2 }).await;
+    let ann = client(1, &uri_of(&server));
+    for _ in 0..2 {
+        let error = ann.register().await.unwrap_err();
+        assert!(matches!(error, ResolverError::Unavailable { .. }), "{error}");
+    }
+    ann.register().await.unwrap();
+    assert_eq!(server.metrics().commits_failed, 2);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_requests_not_for_idle_clients() {
+    let server = serve(config(), MemoryStore).await;
+    let nodes: Vec<Node> = (1..=8).map(|seed| client(seed, &uri_of(&server))).collect();
+    for node in &nodes {
+        node.register().await.unwrap();
+    }
+    let (_endpoint, silent) = raw(&server).await;
+    let start = Instant::now();
+    server.shutdown().await;
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(silent.closed().await, ConnectionLost::ClosedByPeer(CloseReason::Shutdown));
+    assert!(nodes[0].register().await.is_err());
 }

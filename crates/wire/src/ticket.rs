@@ -166,8 +166,8 @@ fn facts_from_proto(content: &proto::TicketContent) -> Result<TicketFacts, Decod
     })
 }
 
-/// The text form: `pc1`, then base32 (RFC 4648, lower case, no padding) of a checksum and
-/// the encoded ticket.
+/// The text form: `pc1`, then base32 (RFC 4648, lower case, no padding) of the encoded
+/// ticket and a checksum.
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let body = proto::Ticket {
@@ -175,8 +175,8 @@ impl fmt::Display for Ticket {
             signature: Bytes::copy_from_slice(self.signature.as_bytes()),
         }
         .encode_to_vec();
-        let mut bytes = checksum(&body).to_vec();
-        bytes.extend(body);
+        let sum = checksum(&body);
+        let bytes = [&body[..], &sum[..]].concat();
         write!(f, "{PREFIX}{VERSION}{}", BASE32.encode_display(&bytes))
     }
 }
@@ -234,8 +234,8 @@ impl FromStr for Ticket {
             return Err(ParseTicketError::Character { character, position: index + 1 });
         }
         let bytes = BASE32.decode(coded.as_bytes()).map_err(|_| ParseTicketError::Checksum)?;
-        let (sum, body) = bytes.split_at_checked(CHECKSUM_LEN).ok_or(ParseTicketError::Checksum)?;
-        if sum != checksum(body) {
+        let (body, sum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(ParseTicketError::Checksum)?;
+        if *sum != checksum(body) {
             return Err(ParseTicketError::Checksum);
         }
         Self::decode(Bytes::copy_from_slice(body))
