@@ -90,3 +90,8 @@ pub use queue::{PushError, QueueLevel};
 pub use reader::{LinkEvent, LinkReader};
 pub use reason::{CloseReason, ConnectionLost, LinkLost, Violation};
 pub use stats::{ConnectionStats, EndpointStats, Traffic};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

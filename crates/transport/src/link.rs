@@ -24,9 +24,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::connection::{Connection, Losses};
 use crate::lane::Lane;
 use crate::queue::{LaneQueue, PushError, QueueLevel};
-use crate::reader::LinkReader;
+use crate::reader::{LinkReader, Unread};
 use crate::reason::{CloseReason, LinkLost};
-use crate::registry::{Pending, Route};
+use crate::registry::{Pending, Registration, Route};
 use crate::stats::{Meter, Traffic};
 use crate::writer;
 
@@ -147,12 +147,12 @@ impl Link {
         // Only now: a lane parked for this link must find it registered.
         drop(pending);
         shared.established.store(true, Ordering::Release);
-        let mut registration = Some(registration);
+        *shared.registration.lock().unwrap_or_else(PoisonError::into_inner) = Some(registration);
         for lane in [DataLane::Interactive, DataLane::Bulk] {
             shared.queue(lane.into()).open();
             let quic = self.inner.connection.quic().clone();
             let header = LaneHeader { link: number, lane };
-            tokio::spawn(writer::write_data(shared.clone(), quic, header, registration.take()));
+            tokio::spawn(writer::write_data(shared.clone(), quic, header));
         }
         Ok(())
     }
@@ -277,6 +277,8 @@ pub(crate) fn start(
         drained: AtomicU8::new(0),
         notice: Notify::new(),
         goodbye: Mutex::new(GoodbyeState::None),
+        registration: Mutex::new(None),
+        unread: Mutex::new(None),
         farewell: watch::Sender::new(Farewell::default()),
         meter: Meter::below(&connection.registry().meter),
         losses: connection.losses(),
@@ -314,6 +316,11 @@ pub(crate) struct LinkShared {
     drained: AtomicU8,
     pub(crate) notice: Notify,
     goodbye: Mutex<GoodbyeState>,
+    // Held until the reader is done: a lane may find its link after the peer closed its end.
+    registration: Mutex<Option<Registration>>,
+    // Of a reader that was dropped while our goodbye is under way: to stop the peer's streams
+    // now would look to it as if the link were closed before it has the goodbye.
+    unread: Mutex<Option<Unread>>,
     pub(crate) farewell: watch::Sender<Farewell>,
     pub(crate) meter: Meter,
     pub(crate) losses: Losses,
@@ -365,6 +372,27 @@ impl LinkShared {
             // Dropped outside of the lock: it may hold the last handle of the connection.
             let goodbye = std::mem::replace(&mut *self.goodbye(), GoodbyeState::Taken);
             drop(goodbye);
+            let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if unread.is_some() {
+                self.release();
+            }
+        }
+    }
+
+    /// Lanes and datagrams are no longer routed here.
+    pub(crate) fn release(&self) {
+        let registration = self.registration.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(registration);
+    }
+
+    /// Keeps what a dropped reader left until the goodbye is said.
+    pub(crate) fn keep(&self, unread: Unread) {
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread);
+        if self.is_over() {
+            // It was said in between.
+            let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(unread);
+            self.release();
         }
     }
 

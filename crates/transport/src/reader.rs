@@ -59,6 +59,8 @@ pub struct LinkReader {
     datagrams: mpsc::Receiver<Bytes>,
     // A Disconnect, and what came behind it, that waits for the end of the data lanes.
     held: Option<(Vec<Bytes>, InFlight)>,
+    // The peer ended its control lane well: it closed nothing, whatever it no longer reads.
+    finished_by_peer: bool,
     // The end of the link is known; what arrived before is delivered until then.
     deadline: Option<Instant>,
     closed: Option<LinkLost>,
@@ -94,6 +96,7 @@ impl LinkReader {
             lanes,
             datagrams,
             held: None,
+            finished_by_peer: false,
             deadline: None,
             closed: None,
         }
@@ -199,7 +202,10 @@ impl LinkReader {
                 });
                 return self.hold_or_deliver(lane, frames, permit);
             }
-            Step::Finished if lane == Lane::Control => self.begin_ending(),
+            Step::Finished if lane == Lane::Control => {
+                self.finished_by_peer = true;
+                self.begin_ending();
+            }
             Step::Finished => return Some(LinkEvent::LaneFinished(lane)),
             Step::Truncated => self.shared.end(LinkLost::Violation(Violation::Truncated(lane))),
             Step::Invalid(error) => self.shared.end(LinkLost::Violation(Violation::Frame { lane, error })),
@@ -254,6 +260,7 @@ impl LinkReader {
             return None;
         }
         match self.shared.lost() {
+            Some(_) if self.finished_by_peer && self.data_is_over() => Some(LinkLost::FinishedByPeer),
             Some(lost @ LinkLost::Connection(_)) => {
                 // On a lost connection a lane that never came will not come.
                 let drained = |lane: &Option<InLane>| lane.as_ref().is_none_or(InLane::is_over);
@@ -271,6 +278,7 @@ impl LinkReader {
 
     fn close(&mut self, lost: LinkLost) -> LinkEvent {
         self.stop(lost.reason());
+        self.shared.release();
         self.held = None;
         self.closed = Some(lost.clone());
         LinkEvent::Closed(lost)
@@ -290,11 +298,22 @@ impl LinkReader {
 
 impl Drop for LinkReader {
     fn drop(&mut self) {
-        if !self.shared.is_finishing() {
-            self.shared.end(LinkLost::ClosedLocally(CloseReason::Abandoned));
+        if self.shared.is_finishing() {
+            let lanes = [self.control.take(), self.interactive.take(), self.bulk.take()];
+            let incoming = std::mem::replace(&mut self.lanes, mpsc::channel(1).1);
+            return self.shared.keep(Unread { _lanes: lanes, _incoming: incoming });
         }
-        self.stop(self.shared.lost().map_or(CloseReason::Unused, |lost| lost.reason()));
+        self.shared.end(LinkLost::ClosedLocally(CloseReason::Abandoned));
+        self.stop(self.shared.lost().map_or(CloseReason::Abandoned, |lost| lost.reason()));
+        self.shared.release();
     }
+}
+
+/// The peer's streams of a link that nobody reads any longer; they are stopped with it.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    _lanes: [Option<InLane>; Lane::ALL.len()],
+    _incoming: mpsc::Receiver<Box<IncomingLane>>,
 }
 
 /// Ends that are ours, or that make what arrived worthless.

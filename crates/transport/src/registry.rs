@@ -268,17 +268,21 @@ impl Drop for Registration {
 pub(crate) async fn serve(registry: Arc<Registry>) {
     let mut placing = tokio::task::JoinSet::new();
     let quic = registry.quic.clone();
+    let mut datagrams_over = false;
     loop {
         tokio::select! {
             stream = quic.accept_uni() => match stream {
                 Ok(stream) => { placing.spawn(registry.clone().place(stream)); }
                 Err(_) => break,
             },
-            datagram = quic.read_datagram() => match datagram {
+            datagram = quic.read_datagram(), if !datagrams_over => match datagram {
                 Ok(datagram) => registry.deliver_datagram(datagram),
-                Err(_) => break,
+                // Lanes that arrived before the end are still accepted.
+                Err(_) => datagrams_over = true,
             },
             Some(_) = placing.join_next() => {}
         }
     }
+    // The connection is lost; what arrived on these lanes still finds its link.
+    while placing.join_next().await.is_some() {}
 }

@@ -10,21 +10,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerchannel_wire::LaneHeader;
-use quinn::{SendStream, WriteError};
+use quinn::{SendStream, StoppedError, VarInt, WriteError};
 
 use crate::lane::Lane;
 use crate::link::LinkShared;
 use crate::reason::{CloseReason, LinkLost};
-use crate::registry::Registration;
 
 /// Data lanes of a link.
 const DATA_LANES: usize = 2;
 
 /// Writes the control lane until the link is over; says the goodbye.
 pub(crate) async fn write_control(link: Arc<LinkShared>, stream: SendStream, finish_timeout: Duration) {
+    let stopped = stream.stopped();
     let lost = tokio::select! {
         biased;
         _ = link.over() => return,
+        lost = unasked_end(&link, stopped) => lost,
         () = goodbye_deadline(&link, finish_timeout) => LinkLost::FinishTimedOut,
         done = control(OutStream::new(link.clone(), stream)) => match done {
             Ok(()) => LinkLost::Finished,
@@ -53,19 +54,28 @@ async fn control(mut out: OutStream) -> Result<(), LinkLost> {
     Ok(())
 }
 
+/// The end of the link as an idle writer sees it: the connection is gone, or the peer reads no
+/// more. After a goodbye the latter is an answer, which `control` judges.
+async fn unasked_end(
+    link: &LinkShared,
+    stopped: impl Future<Output = Result<Option<VarInt>, StoppedError>>,
+) -> LinkLost {
+    match stopped.await {
+        Ok(Some(code)) if !link.is_finishing() => {
+            LinkLost::ClosedByPeer(CloseReason::from_code(code.into_inner()))
+        }
+        Err(StoppedError::ConnectionLost(error)) => LinkLost::Connection(link.losses.lost(&error)),
+        Ok(_) | Err(StoppedError::ZeroRttRejected) => pending().await,
+    }
+}
+
 async fn goodbye_deadline(link: &LinkShared, finish_timeout: Duration) {
     let _ = link.farewell.subscribe().wait_for(|farewell| farewell.begun).await;
     tokio::time::sleep(finish_timeout).await;
 }
 
-/// Opens and writes one data lane until the link is over. The registration, if given, is held
-/// as long.
-pub(crate) async fn write_data(
-    link: Arc<LinkShared>,
-    quic: quinn::Connection,
-    header: LaneHeader,
-    _registration: Option<Registration>,
-) {
+/// Opens and writes one data lane until the link is over.
+pub(crate) async fn write_data(link: Arc<LinkShared>, quic: quinn::Connection, header: LaneHeader) {
     tokio::select! {
         biased;
         _ = link.over() => {}
@@ -149,10 +159,10 @@ impl OutStream {
                 self.acknowledged = true;
                 Ok(())
             }
-            Err(quinn::StoppedError::ConnectionLost(error)) => {
+            Err(StoppedError::ConnectionLost(error)) => {
                 Err(LinkLost::Connection(self.link.losses.lost(&error)))
             }
-            Err(quinn::StoppedError::ZeroRttRejected) => Err(LinkLost::ClosedLocally(CloseReason::Abandoned)),
+            Err(StoppedError::ZeroRttRejected) => Err(LinkLost::ClosedLocally(CloseReason::Abandoned)),
         }
     }
 }

@@ -106,6 +106,15 @@ async fn what_arrived_before_the_end_of_the_connection_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_noticed_by_a_link_that_nobody_reads() {
+    let pair = pair().await;
+    let ((_a, _at_a), (b, _at_b)) = link(&pair.at_a, &pair.at_b).await;
+    pair.at_a.close(CloseReason::Busy);
+    let closed = ConnectionLost::ClosedByPeer(CloseReason::Busy);
+    assert_eq!(within("over", b.over()).await, LinkLost::Connection(closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_last_handle_resets_the_link_only() {
     let pair = pair().await;
     let ((a, _at_a), (_b, mut at_b)) = link(&pair.at_a, &pair.at_b).await;

@@ -17,7 +17,7 @@ struct Raw {
     _endpoint: quinn::Endpoint,
     quic: quinn::Connection,
     control: SendStream,
-    _control_in: quinn::RecvStream,
+    control_in: quinn::RecvStream,
     number: LinkNumber,
     at_b: Connection,
     link: Link,
@@ -37,7 +37,7 @@ async fn raw() -> Raw {
     let (link, mut reader) = stream.into_link();
     frames(&mut reader, Lane::Control, 1).await;
     link.establish(number).unwrap();
-    Raw { _endpoint: endpoint, quic, control, _control_in: control_in, number, at_b, link, reader, b }
+    Raw { _endpoint: endpoint, quic, control, control_in, number, at_b, link, reader, b }
 }
 
 impl Raw {
@@ -110,6 +110,14 @@ async fn a_second_stream_for_a_lane_is_a_violation() {
     let _first = raw.lane(DataLane::Interactive).await;
     let _second = raw.lane(DataLane::Interactive).await;
     raw.check(Violation::SecondLane(Lane::Interactive), CloseReason::ProtocolViolation).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_reads_no_more_is_noticed_without_a_push() {
+    let mut raw = raw().await;
+    raw.control_in.stop(VarInt::from_u64(CloseReason::TooSlow.code()).unwrap()).unwrap();
+    let lost = within("over", raw.link.over()).await;
+    assert_eq!(lost, LinkLost::ClosedByPeer(CloseReason::TooSlow));
 }
 
 #[tokio::test(flavor = "multi_thread")]
