@@ -36,8 +36,8 @@ pub struct ServerConfig {
     /// Most clients connected at a time. Default: 10 000 (a guess: about 50 KiB each). A
     /// client stays connected only while it asks.
     pub clients_max: usize,
-    /// Most connections of one node key at a time. Default: 4: a restarted node's old
-    /// connection may linger.
+    /// Most connections of one node key at a time. Default: 16 (a guess): a node may have one
+    /// per mesh for the seconds in which it asks, and a restarted node's old one may linger.
     pub client_connections_max: usize,
     /// Requests a client may make per second, on average. Default: 20 (a guess: a node with
     /// twenty meshes that all resolve at once).
@@ -56,7 +56,7 @@ impl Default for ServerConfig {
             listen: EndpointConfig::default().listen,
             registry: RegistryConfig::default(),
             clients_max: 10_000,
-            client_connections_max: 4,
+            client_connections_max: 16,
             requests_per_second: 20,
             requests_burst: 100,
             idle_timeout: Duration::from_secs(60),
