@@ -151,9 +151,12 @@ impl LanResolver {
         let goodbye = {
             let daemon = lock(&self.daemon);
             let Some(daemon) = &*daemon else { return Ok(()) };
-            let withdrawn = daemon.browser.announced().remove(&(registration.mesh, registration.node));
-            let Some(service) = withdrawn else { return Ok(()) };
-            daemon.service.unregister(service.get_fullname()).map_err(machine)?
+            let key = (registration.mesh, registration.node);
+            let mut announced = daemon.browser.announced();
+            let Some(service) = announced.get(&key) else { return Ok(()) };
+            let goodbye = daemon.service.unregister(service.get_fullname()).map_err(machine)?;
+            announced.remove(&key);
+            goodbye
         };
         // Sent by the daemon's thread in any case; waited for so that a process may exit.
         let _ = timeout(GOODBYE, goodbye.recv_async()).await;

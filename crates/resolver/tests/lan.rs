@@ -91,6 +91,8 @@ mod two_hosts {
                 format!("link add {va} netns {a} type veth peer name {vb} netns {b}"),
                 format!("-n {a} addr add 10.77.0.1/24 dev {va}"),
                 format!("-n {b} addr add 10.77.0.2/24 dev {vb}"),
+                format!("-n {a} addr add fd77::1/64 dev {va} nodad"),
+                format!("-n {b} addr add fd77::2/64 dev {vb} nodad"),
                 format!("-n {a} link set lo up"),
                 format!("-n {b} link set lo up"),
                 format!("-n {a} link set {va} up"),
@@ -139,10 +141,16 @@ mod two_hosts {
             _ => return,
         };
         let lan = LanResolver::new(LanOptions::default());
-        let address = |host: u8| SocketAddr::from(([10, 77, 0, host], 4000));
-        let _ = lan.register(&registration(me, &[address(me)])).await.unwrap();
+        let addresses = |host: u8| {
+            let v6 = SocketAddr::from(([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(host)], 4000));
+            vec![SocketAddr::from(([10, 77, 0, host], 4000)), v6]
+        };
+        let mut announced = addresses(me);
+        announced.push(SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let _ = lan.register(&registration(me, &announced)).await.unwrap();
         let start = Instant::now();
-        let wanted = Found { node: Some(NodeId::from_bytes([other; 32])), addresses: vec![address(other)] };
+        // Both families; and loopback stays on its host.
+        let wanted = Found { node: Some(NodeId::from_bytes([other; 32])), addresses: addresses(other) };
         resolve_until(&lan, |found| found.contains(&wanted)).await.unwrap();
         println!("found after {:?}", start.elapsed());
         // Stay until the parent saw both, so that the other is answered too.

@@ -185,9 +185,10 @@ async fn reannounce(service: ServiceDaemon, shared: Arc<Shared>) {
                     match event {
                         DaemonEvent::IpAdd(address) => {
                             tracing::debug!(%address, "announcing on a new address");
-                            let again: Vec<ServiceInfo> = lock(&shared.announced).values().cloned().collect();
-                            for announcement in again {
-                                if let Err(error) = service.register(announcement) {
+                            // Under the lock, so that nothing is announced that was just
+                            // withdrawn; handing an order to the thread does not block.
+                            for announcement in lock(&shared.announced).values() {
+                                if let Err(error) = service.register(announcement.clone()) {
                                     tracing::debug!(%error, "an announcement could not be repeated");
                                 }
                             }
