@@ -233,7 +233,9 @@ impl Node {
     /// Pushes a batch to a neighbor, or notes that it is to be announced.
     pub(crate) fn push(&mut self, now: Time, id: LinkId, stream: &StreamId, batch: &Arc<Batch>, hops: u32) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.level == Level::Low {
+        // Own messages wait at the door while a queue is high, so the few accepted before that
+        // was known still fit; those of others are announced instead.
+        if link.level == Level::Low || (hops == 0 && link.level == Level::High) {
             if hops > 0 {
                 self.stats.forwarded += batch.count() as u64;
             }

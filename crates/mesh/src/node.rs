@@ -363,6 +363,7 @@ impl Node {
                 Timer::Resolve => self.resolve(now),
                 Timer::Forget => self.forget_old(now),
                 Timer::Slow => self.check_slow(now),
+                Timer::Sign(channel) => self.sign_next(now, &channel),
                 Timer::Leave => self.on_leave_deadline(now),
                 Timer::Link(link) => self.on_link_deadline(now, link),
                 Timer::Digest(link) => self.send_digest(now, link),

@@ -221,11 +221,14 @@ impl Node {
     }
 
     /// Orders the signature of the next batch of a channel, if one is waiting.
-    fn sign_next(&mut self, now: Time, channel: &ChannelName) {
+    pub(crate) fn sign_next(&mut self, now: Time, channel: &ChannelName) {
         let published_ms = self.wall_ms(now);
         let stream = self.own_stream(channel);
         let Some(outgoing) = self.publishing.channels.get_mut(channel) else { return };
-        let Some(batch) = outgoing.next_batch(published_ms) else { return };
+        if let Some(until) = outgoing.gather_until(now) {
+            return self.timers.set_by(Timer::Sign(channel.clone()), until);
+        }
+        let Some(batch) = outgoing.next_batch(now, published_ms) else { return };
         if self.config.origin_auth {
             let transcript = batch.transcript(&self.me.mesh, &stream);
             let job = self.jobs.add(Job::SignBatch(channel.clone()));

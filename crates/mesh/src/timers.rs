@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use peerchannel_wire::{NodeId, StreamId};
+use peerchannel_wire::{ChannelName, NodeId, StreamId};
 
 use crate::input::LinkId;
 use crate::time::Time;
@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Forget,
     /// To look for neighbors that no longer keep up with own messages.
     Slow,
+    /// To sign what has gathered in a channel.
+    Sign(ChannelName),
     /// To stop waiting while leaving.
     Leave,
     /// To give up a handshake, a duplicate's test, or a farewell.
