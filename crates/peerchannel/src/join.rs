@@ -10,12 +10,11 @@ use std::sync::Arc;
 use peerchannel_mesh::Filter;
 use peerchannel_resolver::Resolver;
 use peerchannel_security::{Identity, Password};
-use peerchannel_wire::{MemberName, MeshName, Ticket};
+use peerchannel_wire::{MemberName, MeshName};
 
 use crate::config::Config;
 use crate::driver;
 use crate::error::JoinError;
-use crate::invite::wall_ms;
 use crate::mesh::Mesh;
 use crate::node::{Node, NodeOptions};
 use crate::resolvers::ResolverChoice;
@@ -46,7 +45,6 @@ pub struct Join {
     password: Option<String>,
     allow_weak_password: bool,
     open: bool,
-    tickets: Vec<String>,
     resolvers: Vec<ResolverChoice>,
     name: String,
     filter: Option<Box<dyn Filter>>,
@@ -64,7 +62,6 @@ impl Join {
             password: None,
             allow_weak_password: false,
             open: false,
-            tickets: Vec::new(),
             resolvers: Vec::new(),
             name: String::new(),
             filter: None,
@@ -111,7 +108,7 @@ impl Join {
     /// A ticket: it says where nodes of the mesh can be found, and which mesh is meant. The
     /// mesh's credential is still needed. May be given repeatedly.
     pub fn ticket(mut self, ticket: impl Into<String>) -> Self {
-        self.tickets.push(ticket.into());
+        self.resolvers.push(ResolverChoice::Ticket(ticket.into()));
         self
     }
 
@@ -183,20 +180,18 @@ impl Join {
             self.config.mesh.echo = echo;
         }
         self.config.validate()?;
-        for ticket in &self.tickets {
-            let ticket = check_ticket(ticket, &mesh)?;
-            self.resolvers.push(ResolverChoice::Ticket(Box::new(ticket)));
-        }
         if self.resolvers.is_empty() {
             self.resolvers.push(ResolverChoice::Uri("lan".to_owned()));
         }
+        let resolvers: Result<_, _> = self.resolvers.into_iter().map(|choice| choice.check(&mesh)).collect();
+        let resolvers = resolvers?;
         let private = self.node.is_none();
         let node = match (self.node, self.option_of_node) {
             (Some(_), Some(option)) => return Err(JoinError::OptionOfNode { option }),
             (Some(node), None) => node,
             (None, _) => self.options.start().await?,
         };
-        let (resolvers, filter, config) = (self.resolvers, self.filter, self.config);
+        let (filter, config) = (self.filter, self.config);
         driver::start(node, driver::Plan { mesh, name, password, resolvers, filter, config, private }).await
     }
 
@@ -215,23 +210,6 @@ impl Join {
             }
         }
     }
-}
-
-fn check_ticket(text: &str, mesh: &MeshName) -> Result<Ticket, JoinError> {
-    let ticket: Ticket = text.trim().parse()?;
-    let facts = ticket.facts();
-    if facts.mesh != *mesh {
-        let (ticket, mesh) = (facts.mesh.as_str().to_owned(), mesh.as_str().to_owned());
-        return Err(JoinError::TicketOfOtherMesh { ticket, mesh });
-    }
-    if ticket.is_expired(wall_ms()) {
-        return Err(JoinError::TicketExpired);
-    }
-    let transcript = ticket.transcript();
-    if !peerchannel_security::verify(&facts.inviter, transcript.as_bytes(), ticket.signature()) {
-        return Err(JoinError::TicketForged);
-    }
-    Ok(ticket)
 }
 
 impl IntoFuture for Join {

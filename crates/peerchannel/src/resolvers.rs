@@ -4,42 +4,83 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerchannel_resolver::{
-    BoxFuture, Found, LanOptions, LanResolver, Lease, MeshKey, Registration, Resolver, ResolverError,
-    ResolverUri, StaticResolver, TicketResolver, parse_resolver_uri,
+    BoxFuture, Found, LanOptions, LanResolver, Lease, MeshKey, ParseResolverUriError, Registration, Resolver,
+    ResolverError, ResolverUri, ServiceResolver, StaticResolver, TicketResolver, parse_resolver_uri,
 };
-use peerchannel_wire::Ticket;
+use peerchannel_security::{Identity, verify};
+use peerchannel_wire::{MeshName, Ticket};
 
 use crate::error::JoinError;
 use crate::events::MeshEvent;
+use crate::invite::wall_ms;
 use crate::registry::Registry;
 use crate::status::ResolverInfo;
 
 /// A resolver as the user chose it.
 pub(crate) enum ResolverChoice {
     Uri(String),
-    Ticket(Box<Ticket>),
+    Ticket(String),
+    Custom(Arc<dyn Resolver>),
+}
+
+/// A choice that was understood and can be used for the mesh.
+pub(crate) enum CheckedChoice {
+    Uri(ResolverUri),
     Custom(Arc<dyn Resolver>),
 }
 
 impl ResolverChoice {
+    /// Checks everything that can be wrong with a choice, for this mesh.
+    pub(crate) fn check(self, mesh: &MeshName) -> Result<CheckedChoice, JoinError> {
+        let uri = match self {
+            Self::Custom(resolver) => return Ok(CheckedChoice::Custom(resolver)),
+            Self::Ticket(text) => ResolverUri::Ticket(Box::new(text.trim().parse()?)),
+            Self::Uri(text) => match parse_resolver_uri(&text) {
+                Ok(uri) => uri,
+                Err(ParseResolverUriError::Ticket(error)) => return Err(error.into()),
+                Err(error) => return Err(JoinError::Resolver { resolver: text, why: error.to_string() }),
+            },
+        };
+        if let ResolverUri::Ticket(ticket) = &uri {
+            check_ticket(ticket, mesh)?;
+        }
+        Ok(CheckedChoice::Uri(uri))
+    }
+}
+
+impl CheckedChoice {
     /// Makes the resolver. Nothing is asked of the network yet.
-    pub(crate) fn open(self) -> Result<Arc<dyn Resolver>, JoinError> {
+    pub(crate) fn open(self, identity: &Identity) -> Result<Arc<dyn Resolver>, JoinError> {
         let uri = match self {
             Self::Custom(resolver) => return Ok(resolver),
-            Self::Ticket(ticket) => ResolverUri::Ticket(ticket),
-            Self::Uri(text) => parse_resolver_uri(&text)
-                .map_err(|error| JoinError::Resolver { resolver: text, why: error.to_string() })?,
+            Self::Uri(uri) => uri,
         };
         Ok(match uri {
             ResolverUri::Lan => Arc::new(LanResolver::new(LanOptions::default())),
             ResolverUri::Static(hosts) => Arc::new(StaticResolver::new(hosts)),
             ResolverUri::Ticket(ticket) => Arc::new(TicketResolver::new(*ticket)),
+            ResolverUri::Service(addresses) => Arc::new(ServiceResolver::new(identity.clone(), addresses)),
             other => {
                 let why = "not available in this version".to_owned();
                 return Err(JoinError::Resolver { resolver: other.to_string(), why });
             }
         })
     }
+}
+
+fn check_ticket(ticket: &Ticket, mesh: &MeshName) -> Result<(), JoinError> {
+    let facts = ticket.facts();
+    if facts.mesh != *mesh {
+        let (ticket, mesh) = (facts.mesh.as_str().to_owned(), mesh.as_str().to_owned());
+        return Err(JoinError::TicketOfOtherMesh { ticket, mesh });
+    }
+    if ticket.is_expired(wall_ms()) {
+        return Err(JoinError::TicketExpired);
+    }
+    if !verify(&facts.inviter, ticket.transcript().as_bytes(), ticket.signature()) {
+        return Err(JoinError::TicketForged);
+    }
+    Ok(())
 }
 
 /// How the resolvers of one mesh fare. Changes are told as events, once each.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{PASSWORD, at, event, join, next_message, pair, within};
 use peerchannel::{Identity, JoinError, MemberLoss, Mesh, MeshEvent, Node, Refusal, StartError};
+use peerchannel_resolver_service::{MemoryStore, Server, ServerConfig};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_refused_on_both_sides_within_two_seconds() {
@@ -230,4 +231,33 @@ async fn bad_options_are_refused_with_a_reason() {
     check(join("m").config(config), &["low 0"]).await;
     let node = Node::start().await.unwrap();
     check(node.join("m").open().listen(taken.local_address()), &["listen"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_know_only_a_directory_find_each_other_and_leaving_takes_them_out() {
+    let mut config = ServerConfig::default();
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    let server = Server::start(&Identity::generate(), config, MemoryStore).await.unwrap();
+    let directory = format!("service:{}@{}", server.node_id(), server.local_address());
+    let join = || {
+        let join = Mesh::join("listed").listen("127.0.0.1:0".parse().unwrap()).password(PASSWORD);
+        join.resolver(directory.clone())
+    };
+    let ann = join().await.unwrap();
+    let bob = join().await.unwrap();
+    within(ann.wait_online()).await.unwrap();
+    within(bob.wait_online()).await.unwrap();
+    bob.leave().await;
+    ann.leave().await;
+    assert_eq!(server.metrics().registrations, 0);
+
+    // Without the directory a node joins all the same, says so, and leaves in time.
+    server.shutdown().await;
+    let alone = join().await.unwrap();
+    let failed = |e: &MeshEvent| matches!(e, MeshEvent::ResolverFailed { .. });
+    event(&mut alone.events(), "the directory's silence", failed).await;
+    assert!(alone.status().await.unwrap().resolvers[0].error.is_some());
+    let started = Instant::now();
+    alone.leave().await;
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }

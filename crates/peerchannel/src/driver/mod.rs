@@ -74,6 +74,10 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// What of it is kept for closing the node's connections.
 const LEAVE_CLOSING: Duration = Duration::from_millis(300);
 
+/// How long leaving waits for registrations to be taken back. A directory that is down must
+/// not hold anyone up: what is not taken back ends with its lease.
+const UNREGISTER_MAX: Duration = Duration::from_secs(1);
+
 /// One mesh in one process.
 struct Driver {
     core: peerchannel_mesh::Node,
@@ -114,7 +118,7 @@ struct Driver {
     health: Arc<Health>,
     filter_panics: Arc<AtomicU64>,
     filter_panics_told: u64,
-    // When leaving must be over.
+    // Since when.
     leaving: Option<Instant>,
     left: bool,
 }
@@ -141,12 +145,9 @@ impl Driver {
     }
 
     fn is_over(&self) -> bool {
-        match self.leaving {
-            Some(until) => {
-                (self.left && self.registrars.is_empty()) || Instant::now() + LEAVE_CLOSING >= until
-            }
-            None => self.abandoned || self.left,
-        }
+        let Some(since) = self.leaving else { return self.abandoned || self.left };
+        let registered = !self.registrars.is_empty() && since.elapsed() < UNREGISTER_MAX;
+        (self.left && !registered) || since.elapsed() >= LEAVE_MAX - LEAVE_CLOSING
     }
 
     /// Waits until there is something to do. Cancel safe, as each of its parts is.
@@ -169,7 +170,9 @@ impl Driver {
             return Instant::now();
         }
         let core = self.core.poll_timeout().map(|at| self.clock.instant(at));
-        let leave = self.leaving.map(|until| until - LEAVE_CLOSING);
+        let leave = self
+            .leaving
+            .map(|since| since + if self.left { UNREGISTER_MAX } else { LEAVE_MAX - LEAVE_CLOSING });
         let far = || Instant::now() + Duration::from_secs(3600);
         core.into_iter().chain(leave).min().unwrap_or_else(far)
     }
@@ -249,7 +252,7 @@ impl Driver {
 
     fn leave(&mut self) {
         if self.leaving.is_none() {
-            self.leaving = Some(Instant::now() + LEAVE_MAX);
+            self.leaving = Some(Instant::now());
             // Ends the registrations, while the core says goodbye.
             self.advertised = None;
             self.core.leave(self.now);
@@ -443,7 +446,7 @@ impl Driver {
         self.registry.close();
         drop(reservation);
         self.online.send_replace(false);
-        let until = leaving.unwrap_or_else(|| Instant::now() + LEAVE_CLOSING);
+        let until = leaving.map_or_else(|| Instant::now() + LEAVE_CLOSING, |since| since + LEAVE_MAX);
         if self.private {
             let _ = timeout_at(until, node.close()).await;
         }

@@ -22,7 +22,7 @@ use crate::invite::wall_ms;
 use crate::mesh::{Facts, Mesh};
 use crate::node::{MeshEntry, Node, Reservation, blocking};
 use crate::registry::Registry;
-use crate::resolvers::{Health, ResolverChoice};
+use crate::resolvers::{CheckedChoice, Health};
 
 /// A join with its options checked.
 pub(crate) struct Plan {
@@ -30,7 +30,7 @@ pub(crate) struct Plan {
     pub(crate) name: MemberName,
     /// The mesh's password; without one it is open.
     pub(crate) password: Option<Password>,
-    pub(crate) resolvers: Vec<ResolverChoice>,
+    pub(crate) resolvers: Vec<CheckedChoice>,
     pub(crate) filter: Option<Box<dyn Filter>>,
     pub(crate) config: Config,
     /// The node closes with the mesh.
@@ -46,8 +46,10 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
     let reservation = Reservation::new(&node, mesh, &plan.mesh)?;
     let registry = Arc::new(Registry::new(plan.config.queue_limits()));
     let health = Health::new(registry.clone());
-    let resolvers: Result<Vec<_>, _> = plan.resolvers.into_iter().map(ResolverChoice::open).collect();
-    let resolvers: Vec<_> = resolvers?.into_iter().map(|resolver| health.watch(resolver)).collect();
+    let mut resolvers = Vec::new();
+    for choice in plan.resolvers {
+        resolvers.push(health.watch(choice.open(&node.state().identity)?));
+    }
     let admission = match plan.password {
         None => Admission::open(&plan.mesh),
         Some(password) => Admission::password(stretch(password, plan.mesh.clone()).await?),

@@ -22,8 +22,10 @@ pub(crate) fn at(mesh: &Mesh) -> String {
 pub(crate) async fn pair(mesh: &str) -> (Mesh, Mesh) {
     let ann = join(mesh).name("ann").await.unwrap();
     let bob = join(mesh).name("bob").resolver(at(&ann)).await.unwrap();
-    within(ann.wait_online()).await.unwrap();
-    within(bob.wait_online()).await.unwrap();
+    for node in [&ann, &bob] {
+        within(node.wait_online()).await.unwrap();
+        event(&mut node.events(), "the other", |e| matches!(e, MeshEvent::MemberUp { .. })).await;
+    }
     (ann, bob)
 }
 
