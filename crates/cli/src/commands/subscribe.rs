@@ -1,0 +1,105 @@
+//! `subscribe`: messages on stdout as they come.
+
+use std::time::Duration;
+
+use peerchannel::{Incoming, Mesh, Subscription};
+
+use crate::args::{Settings, SubscribeArgs};
+use crate::failure::Failure;
+use crate::json::Line;
+use crate::notes::Notes;
+use crate::output::{Closed, Lines};
+use crate::printable::printable;
+use crate::session;
+use crate::signals::Stop;
+
+/// Prints until the count, the time or a signal ends it.
+pub(super) async fn run(args: SubscribeArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
+    let Some(mesh) = session::join(&args.mesh, args.options, settings, &mut stop).await? else {
+        return Ok(());
+    };
+    let all = args.channel == "*";
+    let subscription = if all {
+        mesh.subscribe_all()
+    } else {
+        let channel = mesh.try_channel(&args.channel);
+        channel.map_err(|error| Failure::usage(format!("--channel {:?}: {error}", args.channel)))?.subscribe()
+    };
+    let (lines, written) = Lines::stdout();
+    let mut printer = Printer { lines: lines.clone(), json: args.json, all, printed: 0 };
+    let mut timed_out = false;
+    let read = tokio::select! {
+        read = printer.print(&mesh, subscription, args.count) => read,
+        () = after(args.timeout) => {
+            timed_out = true;
+            Ok(())
+        }
+        () = stop.requested() => Ok(()),
+        () = lines.closed() => Err(Closed),
+    };
+    let printed = printer.printed;
+    drop((lines, printer));
+    session::leave(&mesh).await;
+    written.wait().await;
+    match (args.count, read) {
+        // As `head` does it: the reader has enough.
+        (_, Err(Closed)) => Ok(()),
+        (Some(count), Ok(())) if timed_out && printed < count => Err(Failure::runtime(format!(
+            "{printed} of {count} messages came within {:?}",
+            args.timeout.unwrap_or_default()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Printer {
+    lines: Lines,
+    json: bool,
+    all: bool,
+    printed: u64,
+}
+
+impl Printer {
+    async fn print(
+        &mut self,
+        mesh: &Mesh,
+        mut subscription: Subscription,
+        count: Option<u64>,
+    ) -> Result<(), Closed> {
+        let (mut events, mut notes) = (mesh.events(), Notes::default());
+        loop {
+            tokio::select! {
+                Some(event) = events.next() => notes.tell(&event),
+                incoming = subscription.next() => {
+                    let Some(incoming) = incoming else { return Ok(()) };
+                    let is_message = matches!(incoming, Incoming::Message(_));
+                    let text = self.text(incoming);
+                    self.lines.line(text).await?;
+                    self.printed += u64::from(is_message);
+                    if count.is_some_and(|count| self.printed >= count) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn text(&self, incoming: Incoming) -> String {
+        if self.json {
+            return Line::from_incoming(incoming).text();
+        }
+        match &incoming {
+            Incoming::Message(message) if self.all => {
+                format!("[{}] {message}", printable(message.channel.as_str()))
+            }
+            _ => incoming.to_string(),
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! The JSON lines of `peerchannel node --json`: what stands on stdout, field by field.
+//!
+//! This is a contract with scripts: fields may be added, never renamed. Reasons are short
+//! words of this file; the sentence for people is in `detail`.
+
+use std::net::SocketAddr;
+
+use data_encoding::BASE64;
+use peerchannel::{
+    Direct, Gap, GapReason, Incoming, IncomingDirect, LinkLoss, MemberInfo, MemberLoss, MemberStatus,
+    MeshEvent, MeshStats, Message, NeighborLoss, Refusal, neighbor_loss_text,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+/// One line on stdout.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Line {
+    /// The node listens.
+    Listening { node: String, addr: SocketAddr, mesh: String, epoch: u64 },
+    /// The first neighbor is up.
+    Online,
+    /// The last neighbor is gone.
+    Offline,
+    /// A neighbor more.
+    NeighborUp { node: String, addr: SocketAddr },
+    /// A neighbor less.
+    NeighborDown { node: String, reason: &'static str, detail: String },
+    /// One node did not take the other; `inbound` where this node was the one that refused.
+    Refused {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+        addr: Option<SocketAddr>,
+        reason: &'static str,
+        detail: String,
+        #[serde(skip_serializing_if = "is_false")]
+        inbound: bool,
+    },
+    /// Nobody answers at an address.
+    Unreachable {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
+        addr: Option<SocketAddr>,
+        detail: String,
+    },
+    /// A resolver does not answer.
+    ResolverFailed { resolver: String, detail: String },
+    /// It answers again.
+    ResolverRecovered { resolver: String },
+    /// A member more.
+    MemberUp { node: String, name: String, epoch: u64 },
+    /// A member less.
+    MemberDown { node: String, name: String, reason: &'static str },
+    /// A message.
+    Message(MessageLine),
+    /// A direct message.
+    Direct {
+        from: String,
+        name: String,
+        #[serde(flatten)]
+        body: Body,
+    },
+    /// Messages that will never come.
+    Gap {
+        channel: String,
+        from: String,
+        name: String,
+        epoch: u64,
+        first: u64,
+        last: u64,
+        reason: &'static str,
+    },
+    /// Read too slowly.
+    Lagged { missed: u64, what: &'static str },
+    /// An own message was accepted.
+    Published {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+        channel: String,
+        epoch: u64,
+        seq: u64,
+    },
+    /// An own direct message arrived.
+    DirectSent {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+        to: String,
+    },
+    /// A command, or this node, could not do something.
+    Error {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+        error: &'static str,
+        detail: String,
+    },
+    /// Who is there.
+    Members {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+        members: Vec<MemberLine>,
+    },
+    /// Counters.
+    Stats(Box<StatsLine>),
+    /// This node has left the mesh: the last line.
+    Left,
+}
+
+/// A body: text where it is UTF-8.
+#[derive(Debug, Serialize)]
+pub(crate) enum Body {
+    /// As text.
+    #[serde(rename = "payload")]
+    Text(String),
+    /// As bytes.
+    #[serde(rename = "payload_base64")]
+    Base64(String),
+}
+
+impl Body {
+    fn new(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(BASE64.encode(bytes)),
+        }
+    }
+}
+
+/// The fields of `message`.
+#[derive(Debug, Serialize)]
+pub(crate) struct MessageLine {
+    channel: String,
+    from: String,
+    name: String,
+    epoch: u64,
+    seq: u64,
+    lane: String,
+    hops: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hops_left: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(flatten)]
+    body: Body,
+    #[serde(skip_serializing_if = "is_false")]
+    own: bool,
+}
+
+/// One member of `members`.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemberLine {
+    node: String,
+    name: String,
+    status: &'static str,
+    epoch: u64,
+    addrs: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "is_false")]
+    own: bool,
+}
+
+/// The fields of `stats`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatsLine {
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub(crate) reference: Option<Value>,
+    neighbors: u64,
+    members: u64,
+    published: u64,
+    delivered: u64,
+    duplicates: u64,
+    forwarded: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    payload_bytes_in: u64,
+    repairs: u64,
+    served: u64,
+    retained_bytes: u64,
+    held_back_bytes: u64,
+    queue_bytes: u64,
+    gaps: u64,
+    streams: u64,
+    bad_signatures: u64,
+    violations: u64,
+    overloads: u64,
+    queue_full: u64,
+    datagrams_dropped: u64,
+    filter_panics: u64,
+}
+
+// What serde asks for takes a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl Line {
+    /// The line without its line end.
+    pub(crate) fn text(&self) -> String {
+        // Strings, numbers and maps with string keys: nothing that JSON cannot say.
+        serde_json::to_string(self).unwrap_or_else(|error| {
+            format!("{{\"event\":\"error\",\"error\":\"internal\",\"detail\":{:?}}}", error.to_string())
+        })
+    }
+
+    /// An event of the mesh. `None` for what only the log is told.
+    pub(crate) fn from_event(event: MeshEvent) -> Option<Self> {
+        Some(match event {
+            MeshEvent::Online => Self::Online,
+            MeshEvent::Offline => Self::Offline,
+            MeshEvent::NeighborUp { node, address } => {
+                Self::NeighborUp { node: node.to_string(), addr: address }
+            }
+            MeshEvent::NeighborDown { node, reason } => Self::NeighborDown {
+                node: node.to_string(),
+                reason: neighbor_loss_word(&reason),
+                detail: neighbor_loss_text(&reason),
+            },
+            MeshEvent::MemberUp { node, name, epoch } => {
+                Self::MemberUp { node: node.to_string(), name: name.as_str().to_owned(), epoch: epoch.get() }
+            }
+            MeshEvent::MemberDown { node, name, reason } => Self::MemberDown {
+                node: node.to_string(),
+                name: name.as_str().to_owned(),
+                reason: match reason {
+                    MemberLoss::Left => "left",
+                    MemberLoss::Failed => "failed",
+                },
+            },
+            MeshEvent::Refused { node, address, reason } => Self::Refused {
+                node: node.map(|node| node.to_string()),
+                addr: address,
+                reason: refusal_word(&reason),
+                detail: reason.to_string(),
+                inbound: false,
+            },
+            MeshEvent::TurnedAway { node, address, reason, .. } => Self::Refused {
+                node: Some(node.to_string()),
+                addr: Some(address),
+                reason: refusal_word(&reason),
+                detail: reason.to_string(),
+                inbound: true,
+            },
+            MeshEvent::Unreachable { node, address, detail } => {
+                Self::Unreachable { node: node.map(|node| node.to_string()), addr: address, detail }
+            }
+            MeshEvent::ResolverFailed { resolver, error } => Self::ResolverFailed { resolver, detail: error },
+            MeshEvent::ResolverRecovered { resolver } => Self::ResolverRecovered { resolver },
+            MeshEvent::Left => Self::Left,
+            MeshEvent::Lagged(missed) => Self::Lagged { missed, what: "events" },
+            MeshEvent::FilterPanicked | MeshEvent::Overloaded(_) => Self::error(None, "overload", &event),
+            other => {
+                tracing::info!(event = %other, "mesh");
+                return None;
+            }
+        })
+    }
+
+    /// What a subscription yielded.
+    pub(crate) fn from_incoming(incoming: Incoming) -> Self {
+        match incoming {
+            Incoming::Message(message) => Self::Message(MessageLine::new(&message)),
+            Incoming::Gap(gap) => Self::from_gap(&gap),
+            Incoming::Lagged(missed) => Self::Lagged { missed, what: "messages" },
+            other => Self::error(None, "unknown", &other),
+        }
+    }
+
+    fn from_gap(gap: &Gap) -> Self {
+        Self::Gap {
+            channel: gap.channel.as_str().to_owned(),
+            from: gap.from.to_string(),
+            name: gap.name.as_str().to_owned(),
+            epoch: gap.epoch.get(),
+            first: gap.first.get(),
+            last: gap.last.get(),
+            reason: match gap.reason {
+                GapReason::Gone => "gone",
+                GapReason::Filtered => "filtered",
+                GapReason::TimedOut => "timed_out",
+            },
+        }
+    }
+
+    /// What a subscription to direct messages yielded.
+    pub(crate) fn from_direct(incoming: IncomingDirect) -> Self {
+        match incoming {
+            IncomingDirect::Direct(Direct { from, name, payload, .. }) => Self::Direct {
+                from: from.to_string(),
+                name: name.as_str().to_owned(),
+                body: Body::new(&payload),
+            },
+            IncomingDirect::Lagged(missed) => Self::Lagged { missed, what: "directs" },
+            other => Self::error(None, "unknown", &other),
+        }
+    }
+
+    /// Something did not work.
+    pub(crate) fn error(
+        reference: Option<Value>,
+        error: &'static str,
+        detail: &dyn std::fmt::Display,
+    ) -> Self {
+        Self::Error { reference, error, detail: detail.to_string() }
+    }
+
+    /// The answer to `members`.
+    pub(crate) fn members(reference: Option<Value>, members: &[MemberInfo]) -> Self {
+        let members = members
+            .iter()
+            .map(|member| MemberLine {
+                node: member.node.to_string(),
+                name: member.name.as_str().to_owned(),
+                status: status_word(member.status),
+                epoch: member.epoch.get(),
+                addrs: member.addresses.clone(),
+                own: member.own,
+            })
+            .collect();
+        Self::Members { reference, members }
+    }
+
+    /// The answer to `stats`.
+    pub(crate) fn stats(reference: Option<Value>, stats: &MeshStats) -> Self {
+        let mesh = stats.mesh;
+        Self::Stats(Box::new(StatsLine {
+            reference,
+            neighbors: mesh.neighbors,
+            members: mesh.members,
+            published: mesh.published,
+            delivered: mesh.delivered,
+            duplicates: mesh.duplicates,
+            forwarded: mesh.forwarded,
+            bytes_in: stats.bytes_in,
+            bytes_out: stats.bytes_out,
+            payload_bytes_in: mesh.payload_bytes_in,
+            repairs: mesh.repairs,
+            served: mesh.served,
+            retained_bytes: mesh.retained_bytes,
+            held_back_bytes: mesh.held_back_bytes,
+            queue_bytes: stats.queue_bytes,
+            gaps: mesh.gaps,
+            streams: mesh.streams,
+            bad_signatures: mesh.bad_signatures,
+            violations: mesh.violations,
+            overloads: mesh.overloads,
+            queue_full: mesh.queue_full,
+            datagrams_dropped: stats.datagrams_dropped,
+            filter_panics: stats.filter_panics,
+        }))
+    }
+}
+
+impl MessageLine {
+    fn new(message: &Message) -> Self {
+        Self {
+            channel: message.channel.as_str().to_owned(),
+            from: message.from.to_string(),
+            name: message.name.as_str().to_owned(),
+            epoch: message.epoch.get(),
+            seq: message.sequence.get(),
+            lane: message.lane.to_string(),
+            hops: message.hops,
+            hops_left: message.hops_left,
+            key: (!message.key.is_empty()).then(|| String::from_utf8_lossy(&message.key).into_owned()),
+            body: Body::new(&message.payload),
+            own: message.own,
+        }
+    }
+}
+
+/// A member's status in one word.
+pub(crate) const fn status_word(status: MemberStatus) -> &'static str {
+    match status {
+        MemberStatus::Alive => "alive",
+        MemberStatus::Left => "left",
+        MemberStatus::Failed => "failed",
+    }
+}
+
+fn refusal_word(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::BadCredential => "bad_credential",
+        Refusal::UnknownMesh => "unknown_mesh",
+        Refusal::Busy => "busy",
+        Refusal::Version => "version",
+        Refusal::Malformed => "malformed",
+        Refusal::TimedOut => "timed_out",
+        Refusal::WrongNode(_) => "wrong_node",
+        Refusal::Oneself => "oneself",
+        Refusal::NodeBusy => "node_busy",
+        Refusal::DuplicateNeighbor => "duplicate_neighbor",
+        Refusal::StaleEpoch => "stale_epoch",
+        Refusal::LeavingMesh => "leaving_mesh",
+        _ => "other",
+    }
+}
+
+fn neighbor_loss_word(loss: &NeighborLoss) -> &'static str {
+    match loss {
+        NeighborLoss::Disconnected(_) => "disconnected",
+        NeighborLoss::Dropped(_) => "dropped",
+        NeighborLoss::Lost(LinkLoss::TimedOut) => "timed_out",
+        NeighborLoss::Lost(LinkLoss::Reset) => "restarted",
+        NeighborLoss::Lost(LinkLoss::BadFrame(_)) => "bad_frame",
+        NeighborLoss::Lost(_) => "closed",
+        #[allow(unreachable_patterns)] // For the day the library adds one.
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_names_of_the_contract() {
+        let check = |line: Line, json: &str| assert_eq!(line.text(), json);
+        check(Line::Online, r#"{"event":"online"}"#);
+        check(
+            Line::error(Some(Value::from("r")), "malformed", &"no\nway"),
+            r#"{"event":"error","ref":"r","error":"malformed","detail":"no\nway"}"#,
+        );
+        check(
+            Line::Published { reference: None, channel: "c".into(), epoch: 2, seq: 3 },
+            r#"{"event":"published","channel":"c","epoch":2,"seq":3}"#,
+        );
+        check(
+            Line::Direct { from: "ab".into(), name: String::new(), body: Body::new(b"\xff") },
+            r#"{"event":"direct","from":"ab","name":"","payload_base64":"/w=="}"#,
+        );
+    }
+
+    #[test]
+    fn a_refusal_has_a_word_for_scripts_and_a_sentence_for_people() {
+        let refused = MeshEvent::Refused { node: None, address: None, reason: Refusal::BadCredential };
+        let text = Line::from_event(refused).unwrap().text();
+        assert!(text.contains(r#""reason":"bad_credential","detail":"bad credential"#), "{text}");
+    }
+}
