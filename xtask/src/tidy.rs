@@ -5,6 +5,7 @@
 
 mod edges;
 mod links;
+mod program;
 mod sources;
 
 use std::fmt;
@@ -50,6 +51,10 @@ pub(crate) fn run() -> Result<(), String> {
         if file.name.ends_with(".md") {
             findings.extend(links::check(file, &|path| root().join(path).exists()));
         }
+    }
+    let find = |name: &str| files.iter().find(|file| file.name == name);
+    if let (Some(readme), Some(example)) = (find("README.md"), find("crates/peerchannel/examples/chat.rs")) {
+        findings.extend(program::check(readme, example));
     }
     if findings.is_empty() {
         println!("tidy: {} files, nothing to say", files.len());

@@ -68,14 +68,8 @@ const TABLE: &[Allowed] = &[
     },
     Allowed {
         package: "peerchannel-benches",
-        normal: &[],
-        dev: &[
-            "peerchannel",
-            "peerchannel-mesh",
-            "peerchannel-security",
-            "peerchannel-transport",
-            "peerchannel-wire",
-        ],
+        normal: &["peerchannel", "peerchannel-security", "peerchannel-wire"],
+        dev: &["peerchannel-mesh", "peerchannel-transport"],
         never: &[],
     },
     Allowed { package: "xtask", normal: &[], dev: &[], never: EFFECTS },
