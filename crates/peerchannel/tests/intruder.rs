@@ -7,15 +7,22 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{next_message, pair, within};
+use common::{at, next_message, pair, within};
 use peerchannel::{Identity, Mesh};
-use peerchannel_transport::{Connection, Endpoint, EndpointConfig, StreamError};
-use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, ControlFrame};
+use peerchannel_security::{Admission, Context, EXPORTER_LABEL, Offer, Opener, Output};
+use peerchannel_transport::{
+    CloseReason, Connection, ControlStream, Endpoint, EndpointConfig, Lane, LinkEvent, LinkLost, StreamError,
+};
+use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, ControlFrame, EncodedFrame, MeshName};
 
 async fn intrude(mesh: &Mesh) -> (Endpoint, Connection) {
+    intrude_as(&Identity::generate(), mesh).await
+}
+
+async fn intrude_as(me: &Identity, mesh: &Mesh) -> (Endpoint, Connection) {
     let mut config = EndpointConfig::default();
     config.listen = "127.0.0.1:0".parse().unwrap();
-    let endpoint = Endpoint::bind(&Identity::generate(), config).unwrap();
+    let endpoint = Endpoint::bind(me, config).unwrap();
     let connection = within(endpoint.connect(mesh.local_address(), Some(mesh.node_id()))).await.unwrap();
     (endpoint, connection)
 }
@@ -89,5 +96,59 @@ async fn who_says_nothing_is_dropped_after_the_deadline() {
     assert!(started.elapsed() > Duration::from_secs(9), "{:?}", started.elapsed());
     drop(control);
     within(connection.closed()).await;
+    undisturbed(&ann, &bob).await;
+}
+
+/// An admitted stranger: whoever knows an open mesh's name is one.
+async fn admitted(connection: &Connection, me: &Identity, mesh: &str) -> ControlStream {
+    let mut control = connection.open_control().await.unwrap();
+    let mut opener = {
+        let exporter = |context: &[u8]| connection.export_keying_material(EXPORTER_LABEL, context).ok();
+        let (me, peer) = (me.node_id(), connection.peer());
+        let context = Context { me, peer, offer: Offer::default(), exporter: &exporter };
+        let admission = Admission::open(&MeshName::new(mesh).unwrap());
+        Opener::new(Duration::ZERO, &context, &admission, control.number().0, [7; 32])
+    };
+    loop {
+        while let Some(output) = opener.poll_output() {
+            match output {
+                Output::Send(frame) => control.send(frame.encode()).await.unwrap(),
+                Output::Admitted(_) => return control,
+                Output::Refused(refused) => panic!("{refused:?}"),
+            }
+        }
+        let body = within(control.recv()).await.unwrap().unwrap();
+        opener.handle(&AdmissionFrame::decode(body).unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_garbage_after_admission_is_closed_with_a_reason() {
+    let join = || Mesh::join("fair").listen("127.0.0.1:0".parse().unwrap()).open();
+    let ann = join().resolver("static:127.0.0.1:9").await.unwrap();
+    let bob = join().resolver(at(&ann)).await.unwrap();
+    within(bob.wait_online()).await.unwrap();
+    let mut inbox = bob.subscribe_all();
+    // Not protobuf; a kind of frame nobody knows; a frame that says nothing.
+    let frames: [&[u8]; 3] = [b"\x05hello", b"\x03\xfa\x3e\x00", b"\x00"];
+    for frame in frames {
+        let me = Identity::generate();
+        let (_endpoint, connection) = intrude_as(&me, &bob).await;
+        let (link, mut reader) = admitted(&connection, &me, "fair").await.into_link();
+        link.push(Lane::Control, EncodedFrame::from(Bytes::copy_from_slice(frame))).unwrap();
+        let closed = loop {
+            if let LinkEvent::Closed(lost) = within(reader.recv()).await {
+                break lost;
+            }
+        };
+        assert_eq!(closed, LinkLost::ClosedByPeer(CloseReason::ProtocolViolation), "{frame:?}");
+    }
+    // A frame that is valid but comes before Connect.
+    let me = Identity::generate();
+    let (_endpoint, connection) = intrude_as(&me, &bob).await;
+    let (link, mut reader) = admitted(&connection, &me, "fair").await.into_link();
+    link.push(Lane::Control, ControlFrame::Ping(1).encode().into()).unwrap();
+    while !matches!(within(reader.recv()).await, LinkEvent::Closed(LinkLost::ClosedByPeer(_))) {}
+    assert!(inbox.try_next().is_none());
     undisturbed(&ann, &bob).await;
 }

@@ -199,8 +199,14 @@ impl Entry {
 }
 
 /// Reads a link to its end: decodes what arrives and puts it into the driver's inbox, which is
-/// where it waits while the driver is busy.
-pub(super) async fn read(id: LinkId, mut reader: LinkReader, inbox: mpsc::Sender<Arrival>) -> Done {
+/// where it waits while the driver is busy. The end comes the same way, so that it does not
+/// overtake the goodbye.
+pub(super) async fn read(
+    id: LinkId,
+    link: Link,
+    mut reader: LinkReader,
+    inbox: mpsc::Sender<Arrival>,
+) -> Done {
     let (mut interactive, mut bulk) = (LaneDecoder::new(), LaneDecoder::new());
     loop {
         let news = match reader.recv().await {
@@ -217,15 +223,17 @@ pub(super) async fn read(id: LinkId, mut reader: LinkReader, inbox: mpsc::Sender
                 .map(|volatile| News::Volatile(Box::new(DataFrame::Volatile(volatile)))),
             LinkEvent::LaneFinished(_) => Ok(News::LaneFinished),
             LinkEvent::Drained(lane) => Ok(News::Drained(lane)),
-            LinkEvent::Closed(lost) => return Done::LinkClosed { link: id, loss: loss(&lost) },
+            LinkEvent::Closed(lost) => Ok(News::Closed(loss(&lost))),
             _ => continue,
         };
-        let news = news.unwrap_or_else(|error| News::BadFrame(error.to_string()));
-        let bad = matches!(news, News::BadFrame(_));
-        // The driver has ended if it takes nothing any more, and this task with it. After a
-        // bad frame nothing more is read: the driver closes the link.
-        if inbox.send(Arrival::Link { link: id, news }).await.is_err() || bad {
-            return Done::LinkClosed { link: id, loss: LinkLoss::ClosedLocally };
+        let news = news.unwrap_or_else(|error| {
+            link.close(CloseReason::ProtocolViolation);
+            News::Closed(LinkLoss::BadFrame(error.to_string()))
+        });
+        let over = matches!(news, News::Closed(_));
+        // Without a driver this task has ended too.
+        if inbox.send(Arrival::Link { link: id, news }).await.is_err() || over {
+            return Done::Read;
         }
     }
 }

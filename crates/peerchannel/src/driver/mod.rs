@@ -264,8 +264,8 @@ impl Driver {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         let number = link.number();
+        let read = links::read(id, link.clone(), reader, self.entry.inbox.clone());
         self.links.add(id, link, usage);
-        let read = links::read(id, reader, self.entry.inbox.clone());
         self.spawn(Purpose::Read(id), read);
         self.feed(Input::LinkOpened(LinkOpened { link: id, peer, dial, address, number, rtt }));
     }
@@ -290,11 +290,13 @@ impl Driver {
                 self.links.drained(link, lane, &mut self.pending);
                 self.drain();
             }
-            News::BadFrame(why) => {
-                self.links.close(link, CloseReason::ProtocolViolation);
-                self.feed(Input::LinkClosed { link, loss: LinkLoss::BadFrame(why) });
-            }
+            News::Closed(loss) => self.closed(link, loss),
         }
+    }
+
+    fn closed(&mut self, link: LinkId, loss: LinkLoss) {
+        self.links.remove(link);
+        self.feed(Input::LinkClosed { link, loss });
     }
 
     fn done(&mut self, done: Done) {
@@ -304,10 +306,7 @@ impl Driver {
                 self.feed(Input::DialFailed { dial, address, failure });
             }
             Done::Resolved(candidates) => self.feed(Input::Resolved(candidates)),
-            Done::LinkClosed { link, loss } => {
-                self.links.remove(link);
-                self.feed(Input::LinkClosed { link, loss });
-            }
+            Done::Read => {}
             Done::AddressesChanged(addresses) => {
                 tracing::info!(?addresses, "the addresses of this node changed");
                 self.addresses.clone_from(&addresses);
@@ -330,7 +329,7 @@ impl Driver {
             Purpose::Resolve => self.done(Done::Resolved(Vec::new())),
             Purpose::Read(link) => {
                 self.links.close(link, CloseReason::Abandoned);
-                self.done(Done::LinkClosed { link, loss: LinkLoss::ClosedLocally });
+                self.closed(link, LinkLoss::ClosedLocally);
             }
             Purpose::WatchAddresses => {}
         }

@@ -48,8 +48,8 @@ pub(crate) enum News {
     Volatile(Box<DataFrame>),
     LaneFinished,
     Drained(peerchannel_transport::Lane),
-    /// What arrived was not valid.
-    BadFrame(String),
+    /// The link is over.
+    Closed(LinkLoss),
 }
 
 /// An admitted control stream, made a link.
@@ -84,9 +84,14 @@ pub(super) enum Purpose {
 /// How a task of the driver ended.
 pub(super) enum Done {
     Dialed(Box<Opened>),
-    DialFailed { dial: DialId, address: Option<SocketAddr>, failure: DialFailure },
+    DialFailed {
+        dial: DialId,
+        address: Option<SocketAddr>,
+        failure: DialFailure,
+    },
     Resolved(Vec<Candidate>),
-    LinkClosed { link: LinkId, loss: LinkLoss },
+    /// What it had to say is in the inbox.
+    Read,
     AddressesChanged(Vec<SocketAddr>),
 }
 
