@@ -96,6 +96,7 @@ impl Node {
             Err(Unfollowed::Full) => return self.overloaded("streams"),
             Ok(_) | Err(Unfollowed::Stale) => return,
         }
+        self.learn_lateness(&stream, &batch, sources);
         let (fresh, barred) = self.take_in(&stream, &batch, hops);
         self.note_activity(now);
         if let Some(first) = sources.first()

@@ -113,6 +113,8 @@ pub struct Node {
     pub(crate) directs: Directs,
     pub(crate) jobs: Jobs,
     pub(crate) filter: Slot,
+    /// How long messages have lately taken to come by themselves after they were missed.
+    pub(crate) lateness: Duration,
     /// When a position last changed: digests are frequent for a while after.
     pub(crate) active: Time,
     pub(crate) leaving: Leaving,
@@ -152,6 +154,7 @@ impl Node {
             directs: Directs::default(),
             jobs: Jobs::default(),
             filter: Slot::default(),
+            lateness: Duration::ZERO,
             active: now,
             leaving: Leaving::No,
             stats: Stats::default(),

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use peerchannel_wire::{Body, ControlFrame, DataFrame, Flood, MemberStatus, Sequence, StreamId, StreamRange};
+use peerchannel_wire::{
+    Batch, Body, ControlFrame, DataFrame, Flood, MemberStatus, Sequence, StreamId, StreamRange,
+};
 
 use crate::baseline::Baseline;
 use crate::inbound::{Evidence, Repair, Unfollowed};
@@ -19,6 +21,9 @@ use crate::timers::Timer;
 
 /// Shortest wait for a missing message to come by itself: the flood usually brings it.
 const REPAIR_MIN: Duration = Duration::from_millis(20);
+
+/// Longest such wait, however late messages have come of late.
+const REPAIR_MAX: Duration = Duration::from_secs(1);
 
 /// Shortest wait for an asked neighbor before another is asked.
 const ANSWER_MIN: Duration = Duration::from_millis(250);
@@ -73,10 +78,21 @@ impl Node {
             return;
         }
         let Some(inbound) = self.streams.get_mut(stream) else { return };
-        let Some(missing) = inbound.first_missing() else {
-            inbound.repair = None;
-            return self.timers.cancel(&Timer::Repair(stream.clone()));
+        let missing = inbound.first_missing();
+        if let Some(repair) = &inbound.repair
+            && repair.asked.is_none()
+            && missing != Some(repair.missing)
+        {
+            // It came by itself: that is how long it is worth waiting.
+            self.lateness = (self.lateness * 7 / 8).max(now.since(repair.since)).min(REPAIR_MAX);
+        }
+        let Some(missing) = missing else {
+            if inbound.repair.take().is_some() {
+                self.timers.cancel(&Timer::Repair(stream.clone()));
+            }
+            return;
         };
+        let patience = (self.lateness * 3 / 2).clamp(REPAIR_MIN, REPAIR_MAX);
         match &mut inbound.repair {
             Some(repair) if repair.missing == missing => {}
             Some(repair) => {
@@ -84,15 +100,31 @@ impl Node {
                 let asked = repair.asked;
                 *repair = Repair { asked, ..Repair::new(missing, now) };
                 let rtt = asked.and_then(|id| self.links.get(id)).map_or(Duration::ZERO, |l| l.rtt);
-                let wait = if asked.is_some() { ANSWER_MIN.max(rtt * 4) } else { REPAIR_MIN };
+                let wait = if asked.is_some() { ANSWER_MIN.max(rtt * 4).max(patience) } else { patience };
                 self.timers.set(Timer::Repair(stream.clone()), now + wait);
             }
             None => {
                 inbound.repair = Some(Repair::new(missing, now));
                 let rtt = inbound.sources.keys().filter_map(|id| self.links.get(*id)).map(|l| l.rtt).min();
-                let wait = REPAIR_MIN.max(rtt.unwrap_or_default() * 3 / 2);
+                let wait = patience.max(rtt.unwrap_or_default() * 3 / 2);
                 self.timers.set(Timer::Repair(stream.clone()), now + wait);
             }
+        }
+    }
+
+    /// Learns from what came while it was being pulled: by the neighbor that was asked, or by
+    /// itself after all, so that asking was too soon.
+    pub(crate) fn learn_lateness(&mut self, stream: &StreamId, batch: &Batch, sources: &[LinkId]) {
+        let Some(repair) = self.streams.get(stream).and_then(|inbound| inbound.repair.as_ref()) else {
+            return;
+        };
+        let Some(asked) = repair.asked else { return };
+        if batch.first() <= repair.missing && repair.missing <= batch.last() {
+            self.lateness = if sources.contains(&asked) {
+                self.lateness * 7 / 8
+            } else {
+                (self.lateness * 2).clamp(REPAIR_MIN, REPAIR_MAX)
+            };
         }
     }
 
