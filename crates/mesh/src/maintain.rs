@@ -125,7 +125,8 @@ impl Node {
             }
         }
         let links = &self.links;
-        let next = self.candidates.next_try(|node| links.reaches(node));
+        // With enough links nobody is waited for: the next loss starts a run at once.
+        let next = if wanted > 0 { self.candidates.next_try(|node| links.reaches(node)) } else { None };
         let soonest = now + Duration::from_millis(50);
         let next = next.map_or(now + MAINTAIN_INTERVAL, |at| at.max(soonest).min(now + MAINTAIN_INTERVAL));
         self.timers.set(Timer::Maintain, next);

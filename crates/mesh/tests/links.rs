@@ -68,6 +68,24 @@ fn forty_nodes_stay_between_the_limits_and_know_all_members() {
 }
 
 #[test]
+fn a_settled_mesh_sleeps() {
+    let mut world = World::new(14, &Config::default());
+    for index in 0..14 {
+        world.members[index].knows = if index == 0 { vec![] } else { vec![0] };
+        world.start(index);
+    }
+    world.run_for(120 * SECOND);
+    // Whoever has its links does not look at candidates over and over.
+    let mut wakes = 0;
+    let end = world.now + 60 * SECOND;
+    while let Some(at) = world.node(3).poll_timeout().filter(|at| *at < end) {
+        wakes += 1;
+        world.run_for(at.since(world.now) + Duration::from_nanos(1));
+    }
+    assert!(wakes < 60, "{wakes} wakes in an idle minute");
+}
+
+#[test]
 fn a_goodbye_is_seen_as_left_by_members_that_were_not_linked_too() {
     let mut world = World::line(4, false);
     world.run_until(10 * SECOND, "a line", |w| (0..3).all(|i| w.linked(i, i + 1)));
