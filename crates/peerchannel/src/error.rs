@@ -41,7 +41,7 @@ pub enum Error {
     Io(#[from] std::io::Error),
 }
 
-/// `std::result::Result` with this crate's [`Error`].
+/// `std::result::Result` with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The mesh was left, or its last handle dropped: nothing can be asked of it any more.

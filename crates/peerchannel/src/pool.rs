@@ -46,10 +46,11 @@ pub(crate) struct Use {
 }
 
 impl Pool {
-    /// A connection to a node, if there is one that lives.
+    /// The latest connection to a node, if there is one that lives: an older one may be of a
+    /// process that is gone, which is only noticed when nothing comes from it for a while.
     pub(crate) fn get(&self, node: NodeId) -> Option<(Connection, Use)> {
         let pooled = self.connections.get(&node)?;
-        let alive = pooled.iter().find(|pooled| !pooled.connection.is_closed())?;
+        let alive = pooled.iter().rev().find(|pooled| !pooled.connection.is_closed())?;
         Some((alive.connection.clone(), Use::new(&alive.uses)))
     }
 

@@ -24,6 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before the next address is tried as well (RFC 8305 section 5: 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 
+/// How long admission on a connection there is may take before a new one is tried: the node
+/// may have been restarted elsewhere, and the loss not been noticed yet (a guess).
+const REUSE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Why a dial failed, and where it was tried last.
 struct Failed {
     address: Option<SocketAddr>,
@@ -57,10 +61,10 @@ async fn reach(
         return Err(Failed { address, failure: DialFailure::Oneself });
     }
     if let Some((connection, usage)) = candidate.node.and_then(|peer| node.pool.get(peer)) {
-        match be_admitted(node, admission, &connection).await {
-            // Closed under our hands, as when the peer found it unused: a new one will do.
-            Err(Ended::Lost(_)) => {}
-            other => return finish(other, &connection, usage),
+        match timeout(REUSE_TIMEOUT, be_admitted(node, admission, &connection)).await {
+            // Dead, or closed under our hands as unused: a new one will do.
+            Err(_) | Ok(Err(Ended::Lost(_))) => {}
+            Ok(ended) => return finish(ended, &connection, usage),
         }
     }
     let connection = connect(node, candidate).await?;
@@ -69,7 +73,8 @@ async fn reach(
         return Err(Failed { address, failure: DialFailure::Oneself });
     }
     // Dialed by address alone, it may turn out to be somebody we are connected to.
-    let (connection, usage) = match node.pool.get(connection.peer()) {
+    let known = if candidate.node.is_none() { node.pool.get(connection.peer()) } else { None };
+    let (connection, usage) = match known {
         Some(known) => {
             connection.close(CloseReason::Duplicate);
             known

@@ -11,6 +11,8 @@
 //! core's orders, does the signature work that arose, and sleeps until the next deadline.
 //! It decides nothing about the mesh: an `if` about neighbors or messages belongs in the core.
 
+mod clock;
+mod commands;
 mod crypto;
 mod dial;
 mod links;
@@ -36,14 +38,12 @@ use crate::addresses;
 use crate::command::Command;
 use crate::error::DirectError;
 use crate::events::MeshEvent;
-use crate::filter::Guarded;
-use crate::invite;
 use crate::mesh::Facts;
 use crate::node::{MeshEntry, Node, Reservation};
 use crate::registry::Registry;
 use crate::resolvers::Health;
-use crate::status::{MemberInfo, MeshStats, NeighborInfo, Status};
 
+use self::clock::Clock;
 use self::crypto::Job;
 use self::links::Links;
 use self::publish::Publishing;
@@ -211,45 +211,6 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        // A caller that no longer waits does not want the answer.
-        match command {
-            Command::Publish(order) => {
-                let limit = self.links.datagram_limit();
-                self.publishing.publish(&mut self.core, self.now, &self.facts, limit, order);
-            }
-            Command::Direct { to, payload, reply } => match self.core.send_direct(self.now, to, payload) {
-                Ok(token) => {
-                    self.directs.insert(token, reply);
-                }
-                Err(error) => {
-                    let _ = reply.send(Err(error.into()));
-                }
-            },
-            Command::SetFilter(filter) => {
-                let panics = &self.filter_panics;
-                self.core.set_filter(filter.map(|filter| Guarded::boxed(filter, panics)));
-            }
-            Command::Refresh => self.core.refresh(self.now),
-            Command::Leave => self.leave(),
-            Command::Members(reply) => {
-                let _ = reply.send(self.members());
-            }
-            Command::Status(reply) => {
-                let _ = reply.send(self.status());
-            }
-            Command::Stats(reply) => {
-                let _ = reply.send(self.stats());
-            }
-            Command::Invite { lifetime, reply } => {
-                let identity = &self.node.state().identity;
-                let ticket = invite::ticket(&self.facts, identity, &self.status(), &self.members(), lifetime);
-                let _ = reply.send(ticket);
-            }
-        }
-        self.drain();
-    }
-
     fn leave(&mut self) {
         if self.leaving.is_none() {
             self.leaving = Some(Instant::now());
@@ -387,51 +348,6 @@ impl Driver {
         }
     }
 
-    fn members(&self) -> Vec<MemberInfo> {
-        let info = |member: peerchannel_mesh::MemberView| MemberInfo {
-            own: member.node == self.facts.node,
-            node: member.node,
-            name: member.name,
-            status: member.status,
-            epoch: member.epoch,
-            addresses: member.addresses,
-        };
-        self.core.members().map(info).collect()
-    }
-
-    fn status(&self) -> Status {
-        let info = |neighbor: peerchannel_mesh::NeighborView| NeighborInfo {
-            node: neighbor.node,
-            address: neighbor.address,
-            rtt: neighbor.rtt,
-            useful: neighbor.useful,
-            duplicates: neighbor.duplicates,
-        };
-        Status {
-            mesh: self.facts.mesh_name.clone(),
-            node: self.facts.node,
-            name: self.facts.name.clone(),
-            epoch: self.facts.epoch,
-            online: *self.online.borrow(),
-            local_address: self.facts.local_address,
-            advertised: self.addresses.clone(),
-            neighbors: self.core.neighbors().map(info).collect(),
-            resolvers: self.health.report(),
-        }
-    }
-
-    fn stats(&self) -> MeshStats {
-        let (bytes_in, bytes_out) = self.links.traffic();
-        MeshStats {
-            mesh: self.core.stats(),
-            bytes_in,
-            bytes_out,
-            queue_bytes: self.links.queue_bytes(),
-            datagrams_dropped: self.links.datagrams_dropped,
-            filter_panics: self.filter_panics.load(Ordering::Relaxed),
-        }
-    }
-
     /// Ends what the driver owns. The commands end last: who waits for them may join again,
     /// with the same identity and the same port.
     async fn end(self) {
@@ -455,24 +371,5 @@ impl Driver {
         }
         drop(self.online);
         drop(self.commands);
-    }
-}
-
-/// The driver's clock: the core's time counts from when it was made.
-struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        self.start + time.since(Time::ZERO)
     }
 }

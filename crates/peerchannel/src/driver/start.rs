@@ -11,9 +11,10 @@ use peerchannel_wire::{CredentialKind, MemberName, MeshName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::clock::Clock;
 use super::links::Links;
 use super::publish::Publishing;
-use super::{COMMANDS_MAX, Clock, Driver, INBOX_MAX};
+use super::{COMMANDS_MAX, Driver, INBOX_MAX};
 use crate::addresses;
 use crate::config::Config;
 use crate::error::JoinError;
