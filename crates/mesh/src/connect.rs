@@ -16,7 +16,7 @@ use crate::baseline::Baseline;
 use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
 use crate::node::{Leaving, Node};
-use crate::output::{Event, NeighborLoss, Output};
+use crate::output::{CloseCause, Event, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -51,7 +51,7 @@ impl Node {
             self.candidates.succeeded(key, opened.peer);
         }
         if self.leaving != Leaving::No || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
-            return self.order(Output::Close { link: opened.link });
+            return self.order(Output::Close { link: opened.link, cause: CloseCause::Unwanted });
         }
         self.links.insert(Link {
             id: opened.link,
@@ -280,7 +280,7 @@ impl Node {
             self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
         }
         self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
-        self.order(Output::Close { link: id });
+        self.order(Output::Close { link: id, cause: CloseCause::Done });
         self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::NotUsefulNeighbor));
         if let Some(dial) = dial {
             self.fail_directs_of(peer, dial);

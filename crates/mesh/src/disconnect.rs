@@ -8,7 +8,7 @@ use crate::connect::PAUSE_AFTER_GOODBYE;
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{Event, Farewell, NeighborLoss, Output};
+use crate::output::{CloseCause, Event, Farewell, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -56,7 +56,7 @@ impl Node {
         if link.is_up() {
             self.drop_link(now, id, DisconnectReason::ProtocolViolation);
         } else {
-            self.order(Output::Close { link: id });
+            self.order(Output::Close { link: id, cause: CloseCause::Violation });
             let loss = NeighborLoss::Dropped(DisconnectReason::ProtocolViolation);
             self.on_link_closed(now, id, loss);
         }
@@ -93,7 +93,7 @@ impl Node {
         let Some(link) = self.links.get(id) else { return };
         let (peer, state) = (link.peer, link.state.clone());
         let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
-        self.order(Output::Close { link: id });
+        self.order(Output::Close { link: id, cause: CloseCause::Done });
         self.on_link_closed(now, id, loss);
         if state == LinkState::Draining(DisconnectReason::LeavingMesh) {
             self.on_member_left(now, peer);
@@ -115,7 +115,7 @@ impl Node {
                 self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
             }
             LinkState::Awaiting | LinkState::Connecting | LinkState::Finishing => {
-                self.order(Output::Close { link: id });
+                self.order(Output::Close { link: id, cause: CloseCause::TooLate });
                 self.on_link_closed(now, id, NeighborLoss::Lost(crate::LinkLoss::TimedOut));
             }
         }

@@ -5,7 +5,7 @@ use peerchannel_wire::DisconnectReason;
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{Event, Output};
+use crate::output::{CloseCause, Event, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -49,7 +49,7 @@ impl Node {
             Leaving::Closing => {
                 let links: Vec<LinkId> = self.links.iter().map(|link| link.id).collect();
                 for link in links {
-                    self.order(Output::Close { link });
+                    self.order(Output::Close { link, cause: CloseCause::Done });
                 }
                 self.left();
             }

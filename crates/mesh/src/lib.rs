@@ -95,8 +95,8 @@ pub use input::{Candidate, DialFailure, DialId, Input, JobId, Lane, LinkId, Link
 pub use members::MemberView;
 pub use node::{Me, NeighborView, Node};
 pub use output::{
-    Delivery, DeliveryLane, DirectError, Event, Farewell, GapReason, MemberLoss, NeighborLoss, Output,
-    VOLATILE_LIFETIME,
+    CloseCause, Delivery, DeliveryLane, DirectError, Event, Farewell, GapReason, MemberLoss, NeighborLoss,
+    Output, VOLATILE_LIFETIME,
 };
 pub use publish_error::{PublishError, Published};
 pub use stats::Stats;

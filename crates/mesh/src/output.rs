@@ -55,6 +55,8 @@ pub enum Output {
     Close {
         /// The link.
         link: LinkId,
+        /// Why, for the peer.
+        cause: CloseCause,
     },
     /// Ask the resolvers; answer with `Resolved`.
     Resolve,
@@ -80,6 +82,19 @@ pub enum Output {
     Deliver(Delivery),
     /// Tell the application.
     Event(Event),
+}
+
+/// Why a link is ended at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseCause {
+    /// Everything was said on it.
+    Done,
+    /// There is no room for it, or the node is leaving.
+    Unwanted,
+    /// The peer broke the protocol before the link was up.
+    Violation,
+    /// The peer did not do in time what the protocol asks for.
+    TooLate,
 }
 
 /// The last frame of a link that ends in good order.

@@ -148,7 +148,9 @@ async fn who_sends_garbage_after_admission_is_closed_with_a_reason() {
     let (_endpoint, connection) = intrude_as(&me, &bob).await;
     let (link, mut reader) = admitted(&connection, &me, "fair").await.into_link();
     link.push(Lane::Control, ControlFrame::Ping(1).encode().into()).unwrap();
-    while !matches!(within(reader.recv()).await, LinkEvent::Closed(LinkLost::ClosedByPeer(_))) {}
+    let closed = within(reader.recv()).await;
+    let violation = LinkLost::ClosedByPeer(CloseReason::ProtocolViolation);
+    assert!(matches!(&closed, LinkEvent::Closed(lost) if *lost == violation), "{closed:?}");
     assert!(inbox.try_next().is_none());
     undisturbed(&ann, &bob).await;
 }

@@ -453,10 +453,10 @@ impl World {
                 let loss = LinkLoss::ClosedByPeer("finished".into());
                 self.later(self.now + DELAY, Happening::Gone { wire, to, loss });
             }
-            Output::Close { link } => {
+            Output::Close { link, cause } => {
                 let Some(wire) = self.by_link.remove(&(index, link)) else { return };
                 let to = self.other(wire, index, link);
-                let loss = LinkLoss::ClosedByPeer("closed".into());
+                let loss = LinkLoss::ClosedByPeer(format!("closed: {cause:?}"));
                 self.later(self.now + DELAY, Happening::Gone { wire, to, loss });
             }
             Output::Deliver(delivery) => self.deliver(index, delivery),

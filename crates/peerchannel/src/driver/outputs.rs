@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerchannel_mesh::{Event, Output};
+use peerchannel_mesh::{CloseCause, Event, Output};
 use peerchannel_resolver::Resolver as _;
 use peerchannel_transport::CloseReason;
 use peerchannel_wire::{MemberName, NodeId};
@@ -33,7 +33,7 @@ impl Driver {
             Output::Control { link, frame } => self.links.control(link, &frame, &mut self.pending),
             Output::Data { link, frame } => self.links.data(link, &frame, &mut self.pending),
             Output::Finish { link, farewell } => self.links.finish(link, farewell),
-            Output::Close { link } => self.links.close(link, CloseReason::Unused),
+            Output::Close { link, cause } => self.links.close(link, close_reason(cause)),
             Output::Resolve => self.resolve(),
             Output::Sign { job, transcript } => self.jobs.push_back(Job::Sign { job, transcript }),
             Output::Verify { job, signer, transcript, signature } => {
@@ -118,5 +118,15 @@ impl Driver {
         };
         tracing::debug!(mesh = %self.facts.mesh_name, %event, "mesh");
         self.registry.event(event);
+    }
+}
+
+/// What the peer is told.
+const fn close_reason(cause: CloseCause) -> CloseReason {
+    match cause {
+        CloseCause::Done => CloseReason::Unused,
+        CloseCause::Unwanted => CloseReason::Busy,
+        CloseCause::Violation => CloseReason::ProtocolViolation,
+        CloseCause::TooLate => CloseReason::DeadlinePassed,
     }
 }
