@@ -114,8 +114,9 @@ impl Channel {
         Ok(Sent::new(&accepted))
     }
 
-    /// Subscribes to the channel: from here on every message of it, in its author's order. A
-    /// subscription made within a second of the join begins with the join.
+    /// Subscribes to the channel: from here on every message of it, in its author's order.
+    /// What came within a second of the join and nobody heard goes to the first subscription
+    /// that would have.
     pub fn subscribe(&self) -> Subscription {
         let registry = self.mesh.registry();
         let receiver = match &self.name {
