@@ -151,7 +151,7 @@ impl Node {
         match command {
             Command::Publish(message) => self.pending = Some(PublishOrder { message, reference }),
             Command::Subscribe(channel) => {
-                if let Err(why) = self.inbox.subscribe(&self.mesh, &channel) {
+                if let Err(why) = self.inbox.subscribe(&channel) {
                     self.fail(reference, "subscribe", &why).await?;
                 }
             }

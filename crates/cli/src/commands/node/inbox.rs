@@ -1,108 +1,103 @@
 //! Which channels `node --json` reports: all at first, then those it was told.
+//!
+//! There is one subscription, to everything, from the join to the end; what was not asked for
+//! is left out here. So a change of channels neither misses nor repeats a message.
 
 use std::collections::BTreeSet;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 
-use futures_core::Stream as _;
 use peerchannel::{Incoming, Mesh, Subscription};
 
 /// The name that stands for all channels.
 pub(super) const ALL: &str = "*";
 
-/// Most channels subscribed to one by one: each has a queue (a guess).
+/// Most channels that are named one by one (a guess).
 const CHANNELS_MAX: usize = 1024;
 
-/// The subscriptions in force.
+/// The messages that were asked for.
 #[derive(Debug)]
 pub(super) struct Inbox {
+    subscription: Subscription,
     chosen: Chosen,
-    // Nobody said yet what to subscribe to: the first `subscribe` replaces all.
-    initial: bool,
-}
-
-#[derive(Debug)]
-enum Chosen {
-    /// Every channel but these.
-    AllBut(Subscription, BTreeSet<String>),
-    /// These, and which of them is looked at first: each in its turn.
-    Only(Vec<(String, Subscription)>, usize),
 }
 
 impl Inbox {
-    /// Subscribed to everything.
+    /// Everything.
     pub(super) fn all(mesh: &Mesh) -> Self {
-        Self { chosen: Chosen::AllBut(mesh.subscribe_all(), BTreeSet::new()), initial: true }
+        Self { subscription: mesh.subscribe_all(), chosen: Chosen::Initial }
     }
 
-    pub(super) fn subscribe(&mut self, mesh: &Mesh, channel: &str) -> Result<(), String> {
-        let initial = std::mem::replace(&mut self.initial, false);
-        match &mut self.chosen {
-            Chosen::Only(..) if channel == ALL => {
-                self.chosen = Chosen::AllBut(mesh.subscribe_all(), BTreeSet::new());
-            }
-            Chosen::AllBut(_, except) if channel == ALL => except.clear(),
-            Chosen::AllBut(..) if initial => {
-                let only = vec![(channel.to_owned(), mesh.channel(channel).subscribe())];
-                self.chosen = Chosen::Only(only, 0);
-            }
-            Chosen::AllBut(_, except) => {
-                except.remove(channel);
-            }
-            Chosen::Only(only, _) => {
-                if !only.iter().any(|(name, _)| name == channel) {
-                    within_limit(only.len())?;
-                    only.push((channel.to_owned(), mesh.channel(channel).subscribe()));
-                }
+    /// The next item that was asked for. Waits for ever once the mesh is left. Cancel safe.
+    pub(super) async fn next(&mut self) -> Incoming {
+        while let Some(incoming) = self.subscription.next().await {
+            if channel_of(&incoming).is_none_or(|channel| self.chosen.has(channel)) {
+                return incoming;
             }
         }
-        Ok(())
+        std::future::pending().await
+    }
+
+    pub(super) fn subscribe(&mut self, channel: &str) -> Result<(), String> {
+        self.chosen.subscribe(channel)
     }
 
     pub(super) fn unsubscribe(&mut self, channel: &str) -> Result<(), String> {
-        self.initial = false;
-        match &mut self.chosen {
-            _ if channel == ALL => self.chosen = Chosen::Only(Vec::new(), 0),
-            Chosen::AllBut(_, except) => {
-                within_limit(except.len())?;
-                except.insert(channel.to_owned());
+        self.chosen.unsubscribe(channel)
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Chosen {
+    /// Nobody said anything: everything, until the first `subscribe`.
+    Initial,
+    /// Every channel but these.
+    AllBut(BTreeSet<String>),
+    /// These channels.
+    Only(BTreeSet<String>),
+}
+
+impl Chosen {
+    fn has(&self, channel: &str) -> bool {
+        match self {
+            Self::Initial => true,
+            Self::AllBut(except) => !except.contains(channel),
+            Self::Only(only) => only.contains(channel),
+        }
+    }
+
+    fn subscribe(&mut self, channel: &str) -> Result<(), String> {
+        match self {
+            _ if channel == ALL => *self = Self::AllBut(BTreeSet::new()),
+            Self::Initial => *self = Self::Only(BTreeSet::from([channel.to_owned()])),
+            Self::AllBut(except) => {
+                except.remove(channel);
             }
-            Chosen::Only(only, _) => {
-                let subscribed = only.iter().position(|(name, _)| name == channel);
-                let at = subscribed.ok_or_else(|| format!("not subscribed to {channel:?}"))?;
-                drop(only.swap_remove(at));
-            }
+            Self::Only(only) => add(only, channel)?,
         }
         Ok(())
     }
 
-    /// The next item of any of them, each in its turn. Waits for ever once the mesh is left.
-    /// Cancel safe.
-    pub(super) async fn next(&mut self) -> Incoming {
-        poll_fn(|context| match &mut self.chosen {
-            Chosen::AllBut(subscription, except) => loop {
-                match Pin::new(&mut *subscription).poll_next(context) {
-                    Poll::Ready(Some(incoming))
-                        if channel_of(&incoming).is_some_and(|c| except.contains(c)) => {}
-                    Poll::Ready(Some(incoming)) => return Poll::Ready(incoming),
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+    fn unsubscribe(&mut self, channel: &str) -> Result<(), String> {
+        match self {
+            _ if channel == ALL => *self = Self::Only(BTreeSet::new()),
+            Self::Initial => *self = Self::AllBut(BTreeSet::from([channel.to_owned()])),
+            Self::AllBut(except) => add(except, channel)?,
+            Self::Only(only) => {
+                if !only.remove(channel) {
+                    return Err(format!("not subscribed to {channel:?}"));
                 }
-            },
-            Chosen::Only(only, first) => {
-                for turn in 0..only.len() {
-                    let index = (*first + turn) % only.len();
-                    let Some((_, subscription)) = only.get_mut(index) else { continue };
-                    if let Poll::Ready(Some(incoming)) = Pin::new(subscription).poll_next(context) {
-                        *first = index + 1;
-                        return Poll::Ready(incoming);
-                    }
-                }
-                Poll::Pending
             }
-        })
-        .await
+        }
+        Ok(())
     }
+}
+
+fn add(channels: &mut BTreeSet<String>, channel: &str) -> Result<(), String> {
+    if channels.len() >= CHANNELS_MAX && !channels.contains(channel) {
+        return Err(format!("{CHANNELS_MAX} channels are named one by one, which is the limit: use \"*\""));
+    }
+    channels.insert(channel.to_owned());
+    Ok(())
 }
 
 fn channel_of(incoming: &Incoming) -> Option<&str> {
@@ -113,9 +108,34 @@ fn channel_of(incoming: &Incoming) -> Option<&str> {
     }
 }
 
-fn within_limit(count: usize) -> Result<(), String> {
-    if count < CHANNELS_MAX {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_subscribe_replaces_all_and_a_star_is_all_again() {
+        let mut chosen = Chosen::Initial;
+        assert!(chosen.has("a") && chosen.has("b"));
+        chosen.subscribe("a").unwrap();
+        assert!(chosen.has("a") && !chosen.has("b"));
+        chosen.subscribe("b").unwrap();
+        chosen.unsubscribe("a").unwrap();
+        assert!(!chosen.has("a") && chosen.has("b"));
+        assert!(chosen.unsubscribe("a").unwrap_err().contains("\"a\""));
+        chosen.subscribe(ALL).unwrap();
+        chosen.unsubscribe("a").unwrap();
+        assert!(!chosen.has("a") && chosen.has("c"));
+        chosen.unsubscribe(ALL).unwrap();
+        assert!(!chosen.has("c"));
     }
-    Err(format!("{CHANNELS_MAX} channels are subscribed to one by one, which is the limit: use \"*\""))
+
+    #[test]
+    fn named_channels_are_bounded() {
+        let mut chosen = Chosen::Only(BTreeSet::new());
+        for number in 0..CHANNELS_MAX {
+            chosen.subscribe(&number.to_string()).unwrap();
+        }
+        chosen.subscribe("0").unwrap();
+        assert!(chosen.subscribe("one more").unwrap_err().contains("1024"));
+    }
 }
