@@ -1,0 +1,160 @@
+//! `node --json` among real processes: what its commands do.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{ONLINE, Place, Proc};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(2);
+
+/// Two nodes that are linked.
+fn pair(place: &Place) -> (Proc, Proc) {
+    let ann = place.node("ann", &[]);
+    let bob = place.node("bob", &[&ann.addr()]);
+    ann.wait("online", ONLINE);
+    bob.wait("online", ONLINE);
+    (ann, bob)
+}
+
+fn publish(node: &mut Proc, channel: &str, payload: &str) {
+    node.send(&json!({ "cmd": "publish", "channel": channel, "payload": payload }));
+}
+
+/// The payloads of the messages it got, once `last` is among them.
+fn payloads(node: &Proc, last: &str) -> Vec<Value> {
+    node.wait_from(0, "message", SOON, |event| event["payload"] == json!(last));
+    node.all("message").into_iter().map(|message| message["payload"].clone()).collect()
+}
+
+#[test]
+fn the_first_subscribe_replaces_all_and_a_star_is_all_again() {
+    let place = Place::new();
+    let (mut ann, mut bob) = pair(&place);
+    publish(&mut ann, "a", "1");
+    bob.wait_from(0, "message", SOON, |event| event["payload"] == "1");
+    bob.send(&json!({ "cmd": "subscribe", "channel": "b" }));
+    bob.stats();
+    publish(&mut ann, "a", "2");
+    publish(&mut ann, "b", "3");
+    bob.wait_from(0, "message", SOON, |event| event["payload"] == "3");
+    bob.send(&json!({ "cmd": "subscribe", "channel": "a" }));
+    bob.send(&json!({ "cmd": "unsubscribe", "channel": "b" }));
+    bob.stats();
+    publish(&mut ann, "b", "4");
+    publish(&mut ann, "a", "5");
+    bob.wait_from(0, "message", SOON, |event| event["payload"] == "5");
+    bob.send(&json!({ "cmd": "subscribe", "channel": "*" }));
+    bob.stats();
+    publish(&mut ann, "c", "6");
+    assert_eq!(payloads(&bob, "6"), ["1", "3", "5", "6"]);
+    bob.send(&json!({ "cmd": "unsubscribe", "channel": "never", "ref": 1 }));
+    publish(&mut ann, "never", "7");
+    publish(&mut ann, "c", "8");
+    assert!(!payloads(&bob, "8").contains(&json!("7")));
+}
+
+#[test]
+fn a_filter_bars_what_it_is_told_to_bar() {
+    let place = Place::new();
+    let (mut ann, mut bob) = pair(&place);
+    bob.send(&json!({ "cmd": "filter", "channel": "c", "verdict": "remote", "contains": "secret" }));
+    bob.stats();
+    publish(&mut ann, "c", "a secret");
+    publish(&mut ann, "c", "no more");
+    assert_eq!(payloads(&bob, "no more"), ["no more"]);
+    assert_eq!(bob.all("gap"), Vec::<Value>::new(), "its own filter is no loss");
+}
+
+#[test]
+fn a_local_message_goes_no_further_than_told() {
+    let place = Place::new();
+    let (mut ann, bob) = pair(&place);
+    ann.send(&json!({ "cmd": "publish", "channel": "c", "payload": "near", "hops": 1, "ref": "r" }));
+    let message = bob.wait("message", SOON).event;
+    assert_eq!((&message["lane"], &message["hops_left"]), (&json!("local"), &json!(0)));
+    ann.send(&json!({ "cmd": "publish", "channel": "c", "payload": "here", "hops": 0 }));
+    ann.send(&json!({ "cmd": "publish", "channel": "c", "payload": "now", "volatile": true }));
+    let message = bob.wait_from(0, "message", SOON, |event| event["payload"] == "now").event;
+    assert_eq!(message["lane"], "volatile");
+    assert_eq!(payloads(&bob, "now"), ["near", "now"]);
+    let large = "x".repeat(5000);
+    let command = json!({ "cmd": "publish", "channel": "c", "payload": large, "volatile": true, "ref": "v" });
+    ann.send(&command);
+    let error = ann.wait_from(0, "error", SOON, |event| event["ref"] == "v").event;
+    assert_eq!(error["error"], "too_large", "{error}");
+}
+
+#[test]
+fn a_direct_message_is_acknowledged_and_reaches_its_member_only() {
+    let place = Place::new();
+    let (mut ann, bob) = pair(&place);
+    let cleo = place.node("cleo", &[&ann.addr()]);
+    ann.wait_from(0, "member_up", ONLINE, |event| event["name"] == "cleo");
+    let id = bob.id();
+    ann.send(&json!({ "cmd": "direct", "to": id, "payload_base64": "/wD+", "ref": 9 }));
+    let direct = bob.wait("direct", SOON).event;
+    assert_eq!((&direct["from"], &direct["payload_base64"]), (&json!(ann.id()), &json!("/wD+")));
+    let sent = ann.wait("direct_sent", SOON).event;
+    assert_eq!((&sent["ref"], &sent["to"]), (&json!(9), &json!(id)));
+    assert_eq!(cleo.all("direct"), Vec::<Value>::new());
+}
+
+#[test]
+fn what_was_published_alone_arrives_with_the_first_link_and_leaving_says_goodbye() {
+    let place = Place::new();
+    let mut ann = place.node("ann", &[]);
+    for number in 0..10 {
+        publish(&mut ann, "c", &number.to_string());
+    }
+    ann.wait_from(0, "published", SOON, |event| event["seq"] == 10);
+    let bob = place.node("bob", &[&ann.addr()]);
+    let wanted: Vec<Value> = (0..10).map(|number| json!(number.to_string())).collect();
+    bob.wait_from(0, "message", ONLINE, |event| event["payload"] == "9");
+    assert_eq!(payloads(&bob, "9"), wanted);
+
+    // Commands before `leave` are done before it.
+    for number in 10..60 {
+        publish(&mut ann, "c", &number.to_string());
+    }
+    ann.send(&json!({ "cmd": "leave" }));
+    ann.wait("left", SOON);
+    assert_eq!(ann.wait_end(SOON).0.code(), Some(0));
+    assert_eq!(payloads(&bob, "59").len(), 60);
+    let down = bob.wait("member_down", SOON).event;
+    assert_eq!((&down["node"], &down["reason"]), (&json!(ann.id()), &json!("left")));
+}
+
+#[test]
+fn a_slow_reader_is_told_what_it_missed() {
+    let place = Place::new();
+    let settings = place.secret("settings.toml", "[tuning]\nsubscription_items = 8\n");
+    let mut ann = place.node("ann", &[]);
+    let mut command = common::peerchannel(["node", "m", "--json", "--listen", "127.0.0.1:0", "--config"]);
+    command.arg(settings).arg("--resolver").arg(format!("static:{}", ann.addr()));
+    command.arg("--password-file").arg(place.path("password"));
+    let mut slow = Proc::start_unread("slow", command);
+    ann.wait("online", ONLINE);
+    // More than the pipe and the output queue hold (8 MiB) while nobody reads.
+    let payload = "x".repeat(256 << 10);
+    for number in 1..=80 {
+        ann.send(&json!({ "cmd": "publish", "channel": "c", "payload": payload, "ref": number }));
+    }
+    ann.wait_from(0, "published", Duration::from_secs(20), |event| event["ref"] == 80);
+    std::thread::sleep(Duration::from_secs(3));
+    slow.read();
+    let missed =
+        slow.wait_from(0, "lagged", Duration::from_secs(10), |event| event["what"] == "messages").event;
+    slow.wait_from(0, "message", Duration::from_secs(10), |event| event["seq"] == 80);
+    let came = slow.all("message").len() as u64;
+    let missed: u64 = slow
+        .all("lagged")
+        .iter()
+        .filter_map(|event| event["missed"].as_u64())
+        .sum::<u64>()
+        .max(missed["missed"].as_u64().unwrap());
+    assert_eq!(came + missed, 80, "each of them came or is counted");
+}
