@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use peerchannel_security::{Context, EXPORTER_LABEL, Offer, Output, Reception, Refused, Responder};
+use peerchannel_security::{
+    ADMISSION_DEADLINE, Context, EXPORTER_LABEL, Offer, Output, Reception, Refused, Responder,
+};
 use peerchannel_transport::{CloseReason, Connection, ControlStream, StreamError};
 use peerchannel_wire::{AdmissionFrame, MeshId, NodeId};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::driver::{Arrival, Opened};
 use crate::events::Refusal;
@@ -77,14 +79,19 @@ pub(crate) async fn serve(node: Arc<NodeState>, connection: Connection, uses: Ar
 async fn admit(node: Arc<NodeState>, mut control: ControlStream, usage: Use) {
     let (peer, address) = (control.connection().peer(), control.connection().remote_address());
     let mut responder = Responder::new(node.now(), peer, address.ip(), &mut node.gate(), rand::random());
+    // A peer whose flow control lets nothing through must not keep us either.
+    let send_until = Instant::now() + ADMISSION_DEADLINE;
     loop {
         while let Some(output) = responder.poll_output() {
             match output {
-                Output::Send(frame) => {
-                    if control.send(frame.encode()).await.is_err() {
-                        return responder.close(node.now(), &mut node.gate());
+                Output::Send(frame) => match timeout_at(send_until, control.send(frame.encode())).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return responder.close(node.now(), &mut node.gate()),
+                    Err(_) => {
+                        responder.close(node.now(), &mut node.gate());
+                        return control.reject(CloseReason::DeadlinePassed);
                     }
-                }
+                },
                 Output::Admitted(admitted) => {
                     return hand_over(&node, &admitted.mesh, control, usage).await;
                 }

@@ -4,14 +4,16 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{at, next_message, pair, within};
 use peerchannel::{Identity, Mesh};
-use peerchannel_security::{Admission, Context, EXPORTER_LABEL, Offer, Opener, Output};
+use peerchannel_security::{Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Tls};
 use peerchannel_transport::{
-    CloseReason, Connection, ControlStream, Endpoint, EndpointConfig, Lane, LinkEvent, LinkLost, StreamError,
+    ALPN, CloseReason, Connection, ControlStream, Endpoint, EndpointConfig, Lane, LinkEvent, LinkLost,
+    StreamError,
 };
 use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, ControlFrame, EncodedFrame, MeshName};
 
@@ -95,6 +97,25 @@ async fn who_says_nothing_is_dropped_after_the_deadline() {
     }
     assert!(started.elapsed() > Duration::from_secs(9), "{:?}", started.elapsed());
     drop(control);
+    within(connection.closed()).await;
+    undisturbed(&ann, &bob).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_no_answer_is_dropped_after_the_deadline() {
+    let (ann, bob) = pair("deaf").await;
+    // Flow control gives the answer not a single byte of room.
+    let (tls, _) = Tls::new(&Identity::generate(), ALPN).unwrap().client(Some(bob.node_id())).unwrap();
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window(0u32.into());
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connecting = endpoint.connect_with(config, bob.local_address(), "node.invalid").unwrap();
+    let connection = within(connecting).await.unwrap();
+    let (mut control, _answers) = connection.open_bi().await.unwrap();
+    control.write_all(b"\x05hello").await.unwrap();
     within(connection.closed()).await;
     undisturbed(&ann, &bob).await;
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerchannel_mesh::{Candidate, DialFailure, DialId};
-use peerchannel_security::{Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Refused};
+use peerchannel_security::{
+    ADMISSION_DEADLINE, Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Refused,
+};
 use peerchannel_transport::{CloseReason, ConnectError, Connection, ControlStream, StreamError};
 use peerchannel_wire::{AdmissionFrame, AdmissionRefusal};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::wake::{Done, Opened};
 use crate::admit;
@@ -178,10 +180,14 @@ async fn be_admitted(
         .map_err(|_| Ended::Lost("it takes no more control streams".to_owned()))?
         .map_err(|lost| Ended::Lost(lost.to_string()))?;
     let mut opener = start(node, admission, &control);
+    // A peer whose flow control lets nothing through must not keep the dial either.
+    let send_until = Instant::now() + ADMISSION_DEADLINE;
     loop {
         while let Some(output) = opener.poll_output() {
             match output {
-                Output::Send(frame) => control.send(frame.encode()).await?,
+                Output::Send(frame) => timeout_at(send_until, control.send(frame.encode()))
+                    .await
+                    .map_err(|_| Ended::Lost("it takes nothing of the admission".to_owned()))??,
                 Output::Admitted(_) => return Ok(control),
                 Output::Refused(refused) => {
                     // What we said last is still delivered, without anyone waiting for it.
