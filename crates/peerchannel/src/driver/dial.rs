@@ -9,7 +9,7 @@ use peerchannel_security::{
     ADMISSION_DEADLINE, Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Refused,
 };
 use peerchannel_transport::{CloseReason, ConnectError, Connection, ControlStream, StreamError};
-use peerchannel_wire::{AdmissionFrame, AdmissionRefusal};
+use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, CredentialKind};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -46,7 +46,10 @@ pub(super) async fn dial(
     match reach(&node, &mesh.admission, &candidate).await {
         Ok((control, usage)) => {
             let peer = control.connection().peer();
-            node.gate().admitted(node.now(), peer, *mesh.admission.mesh());
+            // In an open mesh the peer has proved nothing that would make it known.
+            if mesh.admission.kind() == CredentialKind::Password {
+                node.gate().admitted(node.now(), peer, *mesh.admission.mesh());
+            }
             Done::Dialed(Box::new(Opened::new(Some(dial), control, usage)))
         }
         Err(Failed { address, failure }) => Done::DialFailed { dial, address, failure },
