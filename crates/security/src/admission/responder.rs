@@ -9,6 +9,7 @@ use peerchannel_wire::{
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::gate::{Ending, Gate, Permit};
@@ -248,9 +249,10 @@ impl Responder {
     }
 }
 
-/// The mesh a tag stands for.
+/// The mesh a tag stands for. Constant time per mesh: a peer that may try many tags on one
+/// connection must not learn ours byte by byte, and have something to guess the name with.
 fn find<'a>(tag: &[u8; 32], exporter: &[u8; 32], meshes: &[&'a Admission]) -> Option<&'a Admission> {
-    meshes.iter().copied().find(|admission| mesh_tag(admission.mesh(), exporter) == *tag)
+    meshes.iter().copied().find(|admission| mesh_tag(admission.mesh(), exporter).ct_eq(tag).into())
 }
 
 impl fmt::Debug for Responder {
