@@ -4,6 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+/// Room beyond the length of a file: below it the standard library would take a look at the
+/// rest through a buffer of its own.
+const READ_ROOM: usize = 64;
+
 /// Replaces `path` with `content`, which is on the disk when this returns: write beside it,
 /// fsync, rename, fsync the directory. One writer at a time (the caller holds the lock).
 /// Readable by its owner only.
@@ -40,9 +44,13 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// The text of a file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: usize) -> io::Result<String> {
-    let mut text = String::new();
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
-    File::open(path)?.take(limit.saturating_add(1)).read_to_string(&mut text)?;
+    let file = File::open(path)?;
+    // Its whole length at once: growing would leave copies of a secret behind. The rest of the
+    // room is for the read that finds the end.
+    let length = file.metadata()?.len().min(limit);
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + READ_ROOM);
+    file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
     if u64::try_from(text.len()).is_ok_and(|length| length > limit) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is far too long"));
     }
