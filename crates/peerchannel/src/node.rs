@@ -23,7 +23,7 @@ use crate::pool::Pool;
 use crate::registry::Registry;
 
 /// How long closing waits until everyone was told: some round trips. It would wait for dials
-/// that nobody answers, too, and leaving must take less than 2 s (cli.md).
+/// that nobody answers, too, and a process that is told to end does so within 2 s.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How to start a [`Node`]: options, then [`start`](Self::start).

@@ -14,7 +14,7 @@ use crate::resolver::{BoxFuture, Lease, Registration, Resolver, ResolverError};
 /// reasons are seen.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long taking the registration back may take: a node leaves within 2 s (cli.md).
+/// How long taking the registration back may take: a node leaves within 2 s.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Keeps a node registered for as long as the sender of `addresses` lives, then takes the

@@ -67,8 +67,8 @@ const TAKEN_PER_WAKE: usize = 256;
 /// Signature orders carried out per wake: about 5 ms of work (a guess).
 const JOBS_PER_WAKE: usize = 128;
 
-/// How long leaving may take in all (cli.md: within 2 s). The core waits up to one second of
-/// it for own messages to be committed.
+/// How long leaving may take in all: a process that is told to end does so within 2 s. The core
+/// waits up to one second of it for own messages to be committed.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
 /// What of it is kept for closing the node's connections.
