@@ -50,9 +50,13 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct DurableStore {
-    database: Database,
+    // None only while it is opened again, and after that failed.
+    database: Option<Database>,
     path: PathBuf,
+    reopen: Reopen,
 }
+
+type Reopen = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 impl DurableStore {
     /// Opens the file, or creates it. The directory it is in must exist.
@@ -61,10 +65,8 @@ impl DurableStore {
     /// [`StoreError`] names the file and says what to do.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
-        match builder().create(&path) {
-            Ok(database) => Self::checked(database, path),
-            Err(error) => Err(database_error(&path, error)),
-        }
+        let file = path.clone();
+        Self::opened(path, Box::new(move || builder().create(&file)))
     }
 
     /// A store on something else than a file, under the name `path`: for tests that inject
@@ -73,15 +75,21 @@ impl DurableStore {
     /// # Errors
     /// [`StoreError`].
     #[doc(hidden)]
-    pub fn on_backend(backend: impl StorageBackend, path: PathBuf) -> Result<Self, StoreError> {
-        match builder().create_with_backend(backend) {
-            Ok(database) => Self::checked(database, path),
-            Err(error) => Err(database_error(&path, error)),
-        }
+    pub fn on_backend(
+        backend: impl StorageBackend + Clone + Sync,
+        path: PathBuf,
+    ) -> Result<Self, StoreError> {
+        Self::opened(path, Box::new(move || builder().create_with_backend(backend.clone())))
+    }
+
+    fn opened(path: PathBuf, reopen: Reopen) -> Result<Self, StoreError> {
+        let database = reopen().map_err(|error| database_error(&path, error))?;
+        Self::check(&database, &path)?;
+        Ok(Self { database: Some(database), path, reopen })
     }
 
     /// Checks the format, and writes it into a new file.
-    fn checked(database: Database, path: PathBuf) -> Result<Self, StoreError> {
+    fn check(database: &Database, path: &Path) -> Result<(), StoreError> {
         let found = (|| -> Result<Option<u64>, redb::Error> {
             match database.begin_read()?.open_table(META) {
                 Ok(meta) => Ok(meta.get("format")?.map(|format| format.value())),
@@ -89,22 +97,34 @@ impl DurableStore {
                 Err(error) => Err(error.into()),
             }
         })();
-        match found.map_err(|error| other_error(&path, error))? {
-            Some(FORMAT) => {}
-            Some(found) => return Err(StoreError::Version { path, found }),
+        match found.map_err(|error| other_error(path, error))? {
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(StoreError::Version { path: path.to_owned(), found }),
             None => (|| -> Result<(), redb::Error> {
                 let transaction = database.begin_write()?;
                 transaction.open_table(META)?.insert("format", FORMAT)?;
                 transaction.open_table(REGISTRATIONS)?;
                 Ok(transaction.commit()?)
             })()
-            .map_err(|error| other_error(&path, error))?,
+            .map_err(|error| other_error(path, error)),
         }
-        Ok(Self { database, path })
     }
 
-    fn try_load(&self, each: &mut dyn FnMut(StoredRegistration)) -> Result<Result<(), String>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(REGISTRATIONS)?;
+    /// The database. After an error of the disk it takes nothing more until it is opened again:
+    /// a disk that was full for a moment must not end the directory.
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.reopen)().map_err(|error| database_error(&self.path, error))?,
+        };
+        Ok(self.database.insert(database))
+    }
+
+    fn try_load(
+        database: &Database,
+        each: &mut dyn FnMut(StoredRegistration),
+    ) -> Result<Result<(), String>, redb::Error> {
+        let table = database.begin_read()?.open_table(REGISTRATIONS)?;
         for entry in table.iter()? {
             let (key, value) = entry?;
             match decode(key.value(), value.value()) {
@@ -115,8 +135,8 @@ impl DurableStore {
         Ok(Ok(()))
     }
 
-    fn try_commit(&self, changes: &[Change]) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+    fn try_commit(database: &Database, changes: &[Change]) -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
         {
             let mut table = transaction.open_table(REGISTRATIONS)?;
             for change in changes {
@@ -138,7 +158,8 @@ impl DurableStore {
 
 impl Store for DurableStore {
     fn load(&mut self, each: &mut dyn FnMut(StoredRegistration)) -> Result<(), StoreError> {
-        self.try_load(each)
+        let loaded = Self::try_load(self.database()?, each);
+        loaded
             .map_err(|error| other_error(&self.path, error))?
             .map_err(|detail| StoreError::Corrupted { path: self.path.clone(), detail })
     }
@@ -147,7 +168,11 @@ impl Store for DurableStore {
         if changes.is_empty() {
             return Ok(());
         }
-        self.try_commit(changes).map_err(|error| other_error(&self.path, error))
+        let committed = Self::try_commit(self.database()?, changes);
+        committed.map_err(|error| {
+            self.database = None;
+            other_error(&self.path, error)
+        })
     }
 
     fn describe(&self) -> String {
@@ -315,8 +340,8 @@ mod tests {
         check(&directory.path().join("no/such/directory/store"), "cannot use the store");
 
         let newer = directory.path().join("newer");
-        let store = DurableStore::open(&newer).unwrap();
-        let transaction = store.database.begin_write().unwrap();
+        let mut store = DurableStore::open(&newer).unwrap();
+        let transaction = store.database().unwrap().begin_write().unwrap();
         transaction.open_table(META).unwrap().insert("format", 2).unwrap();
         transaction.commit().unwrap();
         drop(store);
@@ -328,7 +353,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store");
         let mut store = DurableStore::open(&path).unwrap();
-        let transaction = store.database.begin_write().unwrap();
+        let transaction = store.database().unwrap().begin_write().unwrap();
         transaction.open_table(REGISTRATIONS).unwrap().insert(&[9; KEY_LEN], &[1, 2, 3][..]).unwrap();
         transaction.commit().unwrap();
         assert!(matches!(store.load(&mut |_| ()), Err(StoreError::Corrupted { .. })));

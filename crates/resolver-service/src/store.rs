@@ -49,7 +49,8 @@ pub trait Store: fmt::Debug + Send + 'static {
     /// Stores all changes in their order, all or none; durable when it returns.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was stored, and a later commit may succeed.
+    /// [`StoreError`]; all or none of it was stored, nobody knows which, and a later commit may
+    /// succeed.
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 
     /// What it is, for logs and people.

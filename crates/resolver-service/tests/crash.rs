@@ -182,3 +182,23 @@ fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
         acknowledged = found;
     }
 }
+
+#[test]
+fn a_disk_that_failed_for_a_moment_is_used_again() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let disk = Arc::new(Mutex::new(Disk::default()));
+    let mut store = open(&disk).unwrap();
+    store.commit(&[random_change(&mut rng)]).unwrap();
+    for operations in 0..20 {
+        disk.lock().unwrap().fuse = Some(operations);
+        let failed = (0..100).any(|_| store.commit(&[random_change(&mut rng)]).is_err());
+        assert!(failed, "after {operations} operations");
+        // Still full: opening it again fails too.
+        assert!(store.commit(&[random_change(&mut rng)]).is_err());
+        disk.lock().unwrap().fuse = None;
+        store.commit(&[random_change(&mut rng)]).unwrap();
+    }
+    let mut found = 0;
+    store.load(&mut |_| found += 1).unwrap();
+    assert!(found > 0);
+}
