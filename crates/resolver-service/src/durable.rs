@@ -75,10 +75,7 @@ impl DurableStore {
     /// # Errors
     /// [`StoreError`].
     #[doc(hidden)]
-    pub fn on_backend(
-        backend: impl StorageBackend + Clone + Sync,
-        path: PathBuf,
-    ) -> Result<Self, StoreError> {
+    pub fn on_backend(backend: impl StorageBackend + Clone, path: PathBuf) -> Result<Self, StoreError> {
         Self::opened(path, Box::new(move || builder().create_with_backend(backend.clone())))
     }
 
