@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use peerchannel_wire::limits::REFERRALS_MAX;
 use peerchannel_wire::{
-    Connect, ControlFrame, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress, Refuse, RefuseReason,
-    Welcome,
+    AdmissionRefusal, Connect, ControlFrame, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress,
+    Refuse, RefuseReason, Welcome,
 };
 
 use crate::baseline::Baseline;
@@ -29,6 +29,12 @@ const DIRECT_LINKS_MAX: usize = 32;
 
 /// Shortest test of an older link to the same node.
 const TEST_MIN: Duration = Duration::from_millis(50);
+
+/// A node whose admission refused this one for good is not dialed again before this.
+const PAUSE_REFUSED: Duration = Duration::from_secs(30);
+
+/// Longest pause a refusing node may ask for.
+const PAUSE_ASKED_MAX: Duration = Duration::from_secs(300);
 
 /// A node that was dropped, or that left, is not dialed again before this.
 pub(crate) const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
@@ -299,9 +305,17 @@ impl Node {
             let isolated = self.links.flooding().next().is_none();
             match &failure {
                 DialFailure::Oneself => self.candidates.failed_for_long(key, now, &mut self.chance),
-                DialFailure::Refused { retry_after, lasting, .. } => {
-                    let lasting = lasting.then_some(Duration::from_secs(30));
-                    let pause = retry_after.or(lasting);
+                DialFailure::Refused { reason, retry_after } => {
+                    // Nothing of these changes by itself soon.
+                    let lasting = matches!(
+                        reason,
+                        AdmissionRefusal::BadCredential
+                            | AdmissionRefusal::UnknownMesh
+                            | AdmissionRefusal::Version
+                            | AdmissionRefusal::Malformed
+                    );
+                    let asked = retry_after.map(|after| after.min(PAUSE_ASKED_MAX));
+                    let pause = asked.or(lasting.then_some(PAUSE_REFUSED));
                     self.candidates.failed(key, pause, isolated, now, &mut self.chance);
                 }
                 DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {

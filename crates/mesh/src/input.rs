@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerchannel_wire::{ControlFrame, DataFrame, LinkNumber, NodeId, Signature};
+use peerchannel_wire::{AdmissionRefusal, ControlFrame, DataFrame, LinkNumber, NodeId, Signature};
 
 /// A link to one neighbor, numbered by the driver and never reused within a node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,10 +64,8 @@ pub enum DialFailure {
     Oneself,
     /// Admission was refused: by us or by the other side.
     Refused {
-        /// A short typed reason ("bad credential").
-        reason: String,
-        /// Whether trying again soon is pointless.
-        lasting: bool,
+        /// Why.
+        reason: AdmissionRefusal,
         /// When the other side asked to be tried again.
         retry_after: Option<Duration>,
     },

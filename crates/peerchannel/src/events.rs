@@ -134,30 +134,6 @@ pub enum Refusal {
     Other(String),
 }
 
-impl Refusal {
-    /// Whether trying again without changing anything is pointless.
-    pub(crate) const fn is_lasting(&self) -> bool {
-        matches!(self, Self::BadCredential | Self::UnknownMesh | Self::Version | Self::Malformed)
-    }
-
-    /// The refusal whose text this is: the core carries reasons as text.
-    pub(crate) fn from_text(text: &str) -> Self {
-        let known = [
-            Self::BadCredential,
-            Self::UnknownMesh,
-            Self::Busy,
-            Self::Version,
-            Self::Malformed,
-            Self::TimedOut,
-            Self::Oneself,
-        ];
-        known
-            .into_iter()
-            .find(|refusal| refusal.to_string() == text)
-            .unwrap_or_else(|| Self::Other(text.to_owned()))
-    }
-}
-
 impl From<AdmissionRefusal> for Refusal {
     fn from(refusal: AdmissionRefusal) -> Self {
         match refusal {
@@ -218,7 +194,7 @@ impl MeshEvent {
             }
             DialFailure::Oneself => Self::Refused { node, address, reason: Refusal::Oneself },
             DialFailure::Refused { reason, .. } => {
-                Self::Refused { node, address, reason: Refusal::from_text(&reason) }
+                Self::Refused { node, address, reason: Refusal::from(reason) }
             }
             DialFailure::Unreachable(detail) => Self::Unreachable { node, address, detail },
             other => Self::Unreachable { node, address, detail: format!("{other:?}") },
@@ -314,18 +290,5 @@ impl Queued for MeshEvent {
 
     fn size(&self) -> usize {
         size_of::<Self>()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_survives_its_way_through_the_core_as_text() {
-        for refusal in [Refusal::BadCredential, Refusal::UnknownMesh, Refusal::Busy, Refusal::TimedOut] {
-            assert_eq!(Refusal::from_text(&refusal.to_string()), refusal);
-        }
-        assert_eq!(Refusal::from_text("odd"), Refusal::Other("odd".into()));
     }
 }

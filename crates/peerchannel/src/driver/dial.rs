@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::wake::{Done, Opened};
 use crate::admit;
-use crate::events::Refusal;
 use crate::node::{MeshEntry, NodeState};
 use crate::pool::Use;
 
@@ -107,8 +106,7 @@ fn finish(
         Err(Ended::Lost(why)) => DialFailure::Unreachable(why),
         Err(Ended::Refused(Refused { reason: AdmissionRefusal::Duplicate, .. })) => DialFailure::Oneself,
         Err(Ended::Refused(Refused { reason, retry_after, .. })) => {
-            let refusal = Refusal::from(reason);
-            DialFailure::Refused { reason: refusal.to_string(), lasting: refusal.is_lasting(), retry_after }
+            DialFailure::Refused { reason, retry_after }
         }
     };
     Err(Failed { address: Some(connection.remote_address()), failure })
