@@ -95,6 +95,7 @@ mod epoch;
 mod identity;
 mod identity_file;
 mod mesh_id;
+mod network;
 mod pake;
 mod password;
 mod tls;
@@ -107,6 +108,7 @@ pub use admission::{
 pub use identity::{Identity, IdentityError};
 pub use identity_file::{EphemeralEpochs, EpochSource, IdentityFile};
 pub use mesh_id::{mesh_id, mesh_tag, resolver_key};
+pub use network::{NetworkShare, NetworkShares};
 pub use password::{
     PASSWORD_BITS_MIN, PASSWORD_BYTES_MAX, Password, PasswordError, StretchError, StretchedPassword,
 };

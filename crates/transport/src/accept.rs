@@ -1,7 +1,9 @@
-//! The task that accepts: handshakes side by side, bounded, addresses proved under load.
+//! The task that accepts: handshakes side by side, bounded, addresses proved under load, and
+//! half of the room left to other networks.
 
 use std::sync::Arc;
 
+use peerchannel_security::{NetworkShare, NetworkShares};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -14,6 +16,11 @@ use crate::endpoint::EndpointShared;
 pub(crate) async fn run(endpoint: Arc<EndpointShared>, ready: mpsc::Sender<Connection>) {
     let mut handshakes = JoinSet::new();
     let handshakes_max = endpoint.config.handshakes_max;
+    // Handshakes that stall hold their place until the time-out. One network gets half of the
+    // places, so that it cannot lock the others out, and half of that by addresses that may
+    // not be its own.
+    let networks = NetworkShares::default();
+    let (proved_max, claimed_max) = ((handshakes_max / 2).max(1), (handshakes_max / 4).max(1));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.quic.accept() => incoming,
@@ -22,15 +29,22 @@ pub(crate) async fn run(endpoint: Arc<EndpointShared>, ready: mpsc::Sender<Conne
         let Some(incoming) = incoming else { return };
         // From half load on, a sender proves that it receives at its address before we work
         // for it (RFC 9000 section 8.1).
+        let proved = incoming.remote_address_validated();
+        let ip = incoming.remote_address().ip();
+        let share = networks.take(ip, if proved { proved_max } else { claimed_max });
+        let crowded = handshakes.len() >= handshakes_max / 2 || share.is_none();
         if handshakes.len() >= handshakes_max {
             endpoint.counters.refused.add(1);
             incoming.refuse();
-        } else if handshakes.len() >= handshakes_max / 2 && !incoming.remote_address_validated() {
+        } else if crowded && !proved {
             endpoint.counters.retried.add(1);
             // Cannot fail: an unvalidated address may always be retried.
             let _ = incoming.retry();
+        } else if let Some(share) = share {
+            handshakes.spawn(handshake(endpoint.clone(), incoming, share, ready.clone()));
         } else {
-            handshakes.spawn(handshake(endpoint.clone(), incoming, ready.clone()));
+            endpoint.counters.refused.add(1);
+            incoming.refuse();
         }
     }
 }
@@ -38,6 +52,7 @@ pub(crate) async fn run(endpoint: Arc<EndpointShared>, ready: mpsc::Sender<Conne
 async fn handshake(
     endpoint: Arc<EndpointShared>,
     incoming: quinn::Incoming,
+    share: NetworkShare,
     ready: mpsc::Sender<Connection>,
 ) {
     let remote = incoming.remote_address();
@@ -53,6 +68,7 @@ async fn handshake(
             None
         }
     };
+    drop(share);
     match connection {
         Some(connection) => {
             endpoint.counters.accepted.add(1);

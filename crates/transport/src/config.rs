@@ -33,8 +33,9 @@ pub struct EndpointConfig {
     /// Longest QUIC and TLS handshake, ours or theirs. Default 5 s (a guess: three lost
     /// packets on a satellite link).
     pub handshake_timeout: Duration,
-    /// Most handshakes of others at a time; further ones are refused. From half of it on, a
-    /// sender must first prove its address (QUIC Retry). Default 64 (a guess: each costs
+    /// Most handshakes of others at a time; further ones are refused. From half of it on, or
+    /// from a quarter for one network (/24 of IPv4, /48 of IPv6), a sender must first prove its
+    /// address (QUIC Retry); one network gets half of it. Default 64 (a guess: each costs
     /// about 0.5 ms of one core, so half a second of work is spread over a flood).
     pub handshakes_max: usize,
     /// Receive window of one stream, in bytes. Default 1 MiB: 80 Mbit/s at 100 ms.

@@ -14,13 +14,14 @@
 //! Everything is bounded, and what is forgotten first is what happened longest ago.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{MeshId, NodeId};
 
 use super::ADMISSION_DEADLINE;
 use super::recent::Recent;
+use crate::network::Prefix;
 
 /// Failures of one prefix that cost nothing: a house full of people who mistype, or a room
 /// full of nodes that all have the old password. Also the guesses that a prefix may have
@@ -271,34 +272,6 @@ fn delay_after(count: u32) -> Duration {
     match count.checked_sub(FREE_FAILURES + 1) {
         None => Duration::ZERO,
         Some(doublings) => DELAY_MIN.saturating_mul(1 << doublings.min(16)).min(DELAY_MAX),
-    }
-}
-
-/// The network an address belongs to, as far as an outsider can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Prefix {
-    V4([u8; 3]),
-    V6([u8; 6]),
-}
-
-impl Prefix {
-    fn of(ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(ip) => {
-                let [a, b, c, _] = ip.octets();
-                Self::V4([a, b, c])
-            }
-            IpAddr::V6(ip) => Self::of_v6(ip),
-        }
-    }
-
-    fn of_v6(ip: Ipv6Addr) -> Self {
-        // A dual-stack socket shows IPv4 peers as ::ffff:a.b.c.d.
-        if let Some(ip) = ip.to_ipv4_mapped() {
-            return Self::of(IpAddr::V4(ip));
-        }
-        let [a, b, c, d, e, f, ..] = ip.octets();
-        Self::V6([a, b, c, d, e, f])
     }
 }
 

@@ -211,3 +211,49 @@ async fn garbage_on_the_port_is_ignored() {
     assert_eq!(frames(&mut at_b, Lane::Interactive, 1).await[0], "undisturbed");
     connect(&pair.a, &pair.b, pair.b.local_address(), &pair.b_identity).await;
 }
+
+/// Clients on 127.0.0.1 that prove their addresses and then say nothing more. Linux has all of
+/// 127.0.0.0/8 on its loopback, so that there can be a second network.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_handshakes_of_one_network_do_not_lock_out_another() {
+    let mut small = config();
+    small.handshakes_max = 4;
+    let b = Endpoint::bind(&Identity::generate(), small).unwrap();
+    let b_address = b.local_address();
+    let attacker = Endpoint::bind(&Identity::generate(), config()).unwrap();
+    let (mut relays, mut dials) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
+    for _ in 0..8 {
+        let relay = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (attacker, address) = (attacker.clone(), relay.local_addr().unwrap());
+        dials.spawn(async move { attacker.connect(address, None).await.map(drop) });
+        relays.spawn(async move {
+            let (mut packet, mut client) = ([0; 2048], None);
+            loop {
+                let (length, from) = relay.recv_from(&mut packet).await.unwrap();
+                // A Retry is let through, so that the address is proved; no other answer is.
+                let to = if from != b_address {
+                    client = Some(from);
+                    Some(b_address)
+                } else {
+                    client.filter(|_| packet[0] & 0xf0 == 0xf0)
+                };
+                if let Some(to) = to {
+                    relay.send_to(&packet[..length], to).await.unwrap();
+                }
+            }
+        });
+    }
+    // All are either stalled or turned away.
+    let judged = async {
+        while b.stats().handshakes_refused == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the attack", judged).await;
+    let mut elsewhere = config();
+    elsewhere.listen = (Ipv4Addr::new(127, 0, 1, 1), 0).into();
+    let honest = Endpoint::bind(&Identity::generate(), elsewhere).unwrap();
+    within("dial", honest.connect(b_address, None)).await.unwrap();
+    drop((relays, dials));
+}
