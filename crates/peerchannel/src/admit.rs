@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peerchannel_security::{
-    ADMISSION_DEADLINE, Context, EXPORTER_LABEL, Offer, Output, Reception, Refused, Responder,
+    ADMISSION_DEADLINE, Context, EXPORTER_LABEL, NetworkShares, Offer, Output, Reception, Refused, Responder,
 };
 use peerchannel_transport::{CloseReason, Connection, ControlStream, StreamError};
 use peerchannel_wire::{AdmissionFrame, MeshId, NodeId};
@@ -26,18 +26,31 @@ use crate::pool::{Use, Uses};
 /// meshes, and as many strangers. A connection costs about 36 KB (measured).
 const CONNECTIONS_MAX: usize = 1024;
 
+/// Of these, what the others of one network (/24 of IPv4, /48 of IPv6) may open: strangers that
+/// knock again and again keep their connections, and must not lock everybody else out.
+const CONNECTIONS_PER_NETWORK_MAX: usize = CONNECTIONS_MAX / 2;
+
 /// Accepts connections for as long as the node lives.
 pub(crate) async fn accept_connections(node: Arc<NodeState>) {
     let mut serving = JoinSet::new();
+    let networks = NetworkShares::default();
     while let Some(connection) = node.endpoint.accept().await {
         while serving.try_join_next().is_some() {}
         if serving.len() >= CONNECTIONS_MAX {
             connection.close(CloseReason::Busy);
             continue;
         }
+        let Some(share) = networks.take(connection.remote_address().ip(), CONNECTIONS_PER_NETWORK_MAX) else {
+            connection.close(CloseReason::Busy);
+            continue;
+        };
         match node.pool.add(connection.clone()) {
             Some(usage) => {
-                serving.spawn(serve(node.clone(), connection, usage.uses().clone()));
+                let served = serve(node.clone(), connection, usage.uses().clone());
+                serving.spawn(async move {
+                    served.await;
+                    drop(share);
+                });
             }
             None => connection.close(CloseReason::Busy),
         }
