@@ -177,6 +177,7 @@ fn separated<T>(
 #[cfg(test)]
 mod tests {
     use peerchannel_wire::{MeshName, NodeAddress, Signature, TicketFacts};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -213,6 +214,18 @@ mod tests {
         let ResolverUri::Service(addresses) = uri else { panic!("{uri:?}") };
         let (one, two) = (one.parse().ok(), two.parse().ok());
         assert_eq!(addresses.iter().map(|a| a.node).collect::<Vec<_>>(), [None, one, one, two]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_typed_never_panics_and_what_is_understood_round_trips(
+            scheme in "(lan|static|service|ticket|dns|)",
+            rest in "(:[0-9a-z.:,@\\[\\]é ]{0,60}|\\PC{0,40})",
+        ) {
+            if let Ok(uri) = parse_resolver_uri(&format!("{scheme}{rest}")) {
+                prop_assert_eq!(parse_resolver_uri(&uri.to_string()), Ok(uri));
+            }
+        }
     }
 
     #[test]

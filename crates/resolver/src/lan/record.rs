@@ -132,6 +132,8 @@ const fn rank(ip: &IpAddr) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn registration(addresses: &[&str]) -> Registration {
@@ -184,6 +186,29 @@ mod tests {
         check(&[("v", "1"), ("m", &tag)], 5, false);
         check(&[("v", "1"), ("m", &tag), ("n", &node)], 0, false);
         check(&[], 5, false);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_announced_never_panics_and_what_is_kept_can_be_dialed(
+            properties in prop::collection::vec(("[vmna]", "[ -~]{0,80}"), 0..6),
+            further in "[0-9a-f:.,\\[\\]%]{0,120}",
+            port: u16,
+            ip: [u8; 4],
+        ) {
+            let (tag, node) = ("ab".repeat(16), "02".repeat(32));
+            let mut valid = vec![("v", "1"), ("m", tag.as_str()), ("n", node.as_str()), ("a", &further)];
+            let random = properties.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            for properties in [std::mem::take(&mut valid), random] {
+                let ip = IpAddr::from(ip);
+                let service = ServiceInfo::new(SERVICE_TYPE, "x", "x.local.", ip, port, properties.as_slice());
+                let Ok(service) = service else { continue };
+                if let Some((_, found)) = parse(&service.as_resolved_service()) {
+                    prop_assert!((1..=NODE_ADDRESSES_MAX).contains(&found.addresses.len()));
+                    prop_assert!(found.addresses.iter().all(is_dialable));
+                }
+            }
+        }
     }
 
     #[test]
