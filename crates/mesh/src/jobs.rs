@@ -61,6 +61,11 @@ impl Jobs {
         id
     }
 
+    /// Whether an own message outside the reliable sequence waits for its signature.
+    pub(crate) fn sign_asides(&self) -> bool {
+        self.pending.values().any(|job| matches!(job, Job::SignLocal { .. } | Job::SignVolatile { .. }))
+    }
+
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {
         let job = self.pending.remove(&id)?;
         self.bytes -= job.bytes();

@@ -19,10 +19,23 @@ impl Node {
         }
         self.leaving = Leaving::Committing;
         self.fail_all_directs();
-        if self.publishing.all_committed() || self.links.flooding().next().is_none() {
+        if self.all_said() || self.links.flooding().next().is_none() {
             self.say_goodbye(now);
         } else {
             self.timers.set(Timer::Leave, now + self.config.leave_timeout);
+        }
+    }
+
+    /// Whether what this node published is committed, or at least on its way where nobody
+    /// acknowledges it.
+    fn all_said(&self) -> bool {
+        self.publishing.all_committed() && !self.jobs.sign_asides()
+    }
+
+    /// Goes on leaving once nothing keeps it any more.
+    pub(crate) fn goodbye_when_all_said(&mut self, now: Time) {
+        if self.leaving == Leaving::Committing && self.all_said() {
+            self.say_goodbye(now);
         }
     }
 

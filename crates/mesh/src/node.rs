@@ -183,9 +183,11 @@ impl Node {
                 Some(Job::SignBatch(channel)) => self.on_batch_signed(now, &channel, Some(signature)),
                 Some(Job::SignLocal { message, hops }) => {
                     self.send_local(now, message.sign(Some(signature)), hops);
+                    self.goodbye_when_all_said(now);
                 }
                 Some(Job::SignVolatile { message, remaining_ms }) => {
                     self.send_volatile(now, message.sign(Some(signature)), remaining_ms);
+                    self.goodbye_when_all_said(now);
                 }
                 Some(Job::SignMember(member)) => self.on_record_signed(now, member.sign(signature)),
                 _ => {}

@@ -295,9 +295,7 @@ impl Node {
             self.tell(Event::Committed { channel, through });
         }
         self.recompute_confirmed(now);
-        if self.leaving == Leaving::Committing && self.publishing.all_committed() {
-            self.say_goodbye(now);
-        }
+        self.goodbye_when_all_said(now);
     }
 
     /// What every neighbor that keeps up has acknowledged leaves the window.

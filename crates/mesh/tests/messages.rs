@@ -272,6 +272,21 @@ fn a_hop_limit_is_a_radius() {
 }
 
 #[test]
+fn leaving_does_not_overtake_a_message_that_waits_for_its_signature() {
+    let mut world = pair();
+    world.run_for(SECOND);
+    world.with(0, |node, now| {
+        node.publish_local(now, &channel("c"), Bytes::from_static(b"last words"), 1).unwrap();
+        node.leave(now);
+    });
+    world.run_for(SECOND);
+    assert_eq!(world.texts(1), ["last words"]);
+    assert!(
+        world.saw(1, |e| matches!(e, Event::MemberDown { loss: peerchannel_mesh::MemberLoss::Left, .. }))
+    );
+}
+
+#[test]
 fn volatile_values_of_a_key_only_move_forward() {
     let mut world = pair();
     world.with(0, |node, now| {
