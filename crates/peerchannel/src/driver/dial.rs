@@ -118,10 +118,13 @@ async fn connect(node: &Arc<NodeState>, candidate: &Candidate) -> Result<Connect
     let mut addresses = candidate.addresses.iter().copied().peekable();
     // At most one per address of the candidate; those that still run end with the set.
     let mut attempts = JoinSet::new();
-    let mut failed = Failed {
-        address: candidate.addresses.first().copied(),
-        failure: DialFailure::Unreachable("it has no address".to_owned()),
+    // What is left to say if every attempt is still waiting when the time is over.
+    let address = candidate.addresses.first().copied();
+    let why = match address {
+        Some(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        None => "it has no address".to_owned(),
     };
+    let mut failed = Failed { address, failure: DialFailure::Unreachable(why) };
     while addresses.peek().is_some() || !attempts.is_empty() {
         if let Some(address) = addresses.next() {
             let (node, expected) = (node.clone(), candidate.node);
