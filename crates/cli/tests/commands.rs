@@ -79,7 +79,7 @@ fn subscribe_prints_and_counts() {
     assert_eq!(ran.stdout, "ann: first \\u{1b}[2J\nann: second\n");
 
     let short =
-        at(&place, &address, &["subscribe", "m", "--channel", "c", "--count", "1", "--timeout", "300ms"]);
+        at(&place, &address, &["subscribe", "m", "--channel", "d", "--count", "1", "--timeout", "300ms"]);
     run(short, "", ONLINE).expect(1, &["0 of 1 messages"]);
     let open_end =
         at(&place, &address, &["subscribe", "m", "--channel", "*", "--timeout", "300ms", "--json"]);

@@ -52,6 +52,7 @@ fn the_first_subscribe_replaces_all_and_a_star_is_all_again() {
     publish(&mut ann, "c", "6");
     assert_eq!(payloads(&bob, "6"), ["1", "3", "5", "6"]);
     bob.send(&json!({ "cmd": "unsubscribe", "channel": "never", "ref": 1 }));
+    bob.stats();
     publish(&mut ann, "never", "7");
     publish(&mut ann, "c", "8");
     assert!(!payloads(&bob, "8").contains(&json!("7")));
