@@ -71,6 +71,7 @@ impl Node {
             epoch: None,
             since: now,
             verdict: None,
+            owed_baseline: None,
             lanes_finished: 0,
             level: Level::Low,
             told_congested: false,
@@ -246,9 +247,11 @@ impl Node {
 
     /// The link may carry everything from here on.
     pub(crate) fn link_up(&mut self, now: Time, id: LinkId, joining: bool) {
-        let online = self.links.flooding().next().is_some();
+        let online = self.links.has_neighbors();
+        let Some(peer) = self.links.get(id).map(|link| link.peer) else { return };
+        let known = self.links.has_neighbor(peer);
         let Some(link) = self.links.get_mut(id) else { return };
-        let (peer, address, number, purpose) = (link.peer, link.address, link.number, link.purpose);
+        let (address, number, purpose) = (link.address, link.number, link.purpose);
         link.state = LinkState::Up;
         link.since = now;
         link.progress = now;
@@ -263,11 +266,11 @@ impl Node {
         if !online {
             self.tell(Event::Online);
         }
-        if self.links.flooding().filter(|l| l.peer == peer).count() == 1 {
+        if !known {
             self.tell(Event::NeighborUp { node: peer, address });
         }
         if joining {
-            self.send_baseline(id);
+            self.tell_or_owe_baseline(now, id);
         }
         self.send_members(id);
         self.send_acks(id);

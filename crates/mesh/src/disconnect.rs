@@ -15,6 +15,10 @@ use crate::timers::Timer;
 /// How long messages may still come after a Disconnect.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
+/// A node that ended a link without a word before it was up is not dialed again before this:
+/// it may do so every time.
+const PAUSE_AFTER_SILENCE: Duration = Duration::from_secs(1);
+
 impl Node {
     pub(crate) fn refuse(&mut self, now: Time, id: LinkId, reason: RefuseReason) {
         let referrals = self.referrals(id);
@@ -24,7 +28,8 @@ impl Node {
     /// Ends a link that is up, in good order.
     pub(crate) fn drop_link(&mut self, now: Time, id: LinkId, reason: DisconnectReason) {
         let Some(link) = self.links.get_mut(id) else { return };
-        link.verdict = Some(NeighborLoss::Dropped(reason));
+        // A goodbye that came before says more.
+        link.verdict.get_or_insert(NeighborLoss::Dropped(reason));
         let peer = link.peer;
         if reason != DisconnectReason::DuplicateNeighbor {
             self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
@@ -38,12 +43,12 @@ impl Node {
         if link.state == LinkState::Finishing {
             return;
         }
-        let was_up = link.carries_floods();
+        let was_present = link.is_present();
         link.state = LinkState::Finishing;
         self.timers.cancel_link(id);
         self.timers.set(Timer::Link(id), now + DRAIN_LIMIT + DRAIN_LIMIT);
         self.order(Output::Finish { link: id, farewell });
-        if was_up {
+        if was_present {
             self.after_link_down(now, id);
         }
     }
@@ -91,13 +96,9 @@ impl Node {
 
     pub(crate) fn end_draining(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
-        let (peer, state) = (link.peer, link.state.clone());
         let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
         self.order(Output::Close { link: id, cause: CloseCause::Done });
         self.on_link_closed(now, id, loss);
-        if state == LinkState::Draining(DisconnectReason::LeavingMesh) {
-            self.on_member_left(now, peer);
-        }
     }
 
     pub(crate) fn on_link_deadline(&mut self, now: Time, id: LinkId) {
@@ -123,25 +124,31 @@ impl Node {
 
     pub(crate) fn on_link_closed(&mut self, now: Time, id: LinkId, loss: NeighborLoss) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let was_up = link.carries_floods();
-        // A drained link was up until now.
-        let drained = matches!(link.state, LinkState::Draining(_));
-        let (peer, floods) = (link.peer, link.purpose == LinkPurpose::Neighbor);
-        if link.verdict.is_none() {
-            link.verdict = Some(loss);
-        }
+        let (was_up, was_present) = (link.carries_floods(), link.is_present());
+        let unanswered =
+            link.opened_by_us() && matches!(link.state, LinkState::Awaiting | LinkState::Connecting);
+        let (peer, epoch) = (link.peer, link.epoch);
+        let verdict = link.verdict.get_or_insert(loss).clone();
         link.state = LinkState::Finishing;
-        if was_up || (drained && floods) {
+        if was_present {
             self.after_link_down(now, id);
         }
-        let link = self.links.remove(id);
+        self.links.remove(id);
         self.timers.cancel_link(id);
         for (_, inbound) in self.streams.iter_mut() {
             inbound.forget_link(id);
         }
         self.fail_sent_directs(id);
-        if was_up && matches!(link.and_then(|l| l.verdict), Some(NeighborLoss::Lost(_))) {
+        if was_up && matches!(verdict, NeighborLoss::Lost(_)) {
             self.suspect(now, peer);
+        }
+        if verdict == NeighborLoss::Disconnected(DisconnectReason::LeavingMesh)
+            && let Some(epoch) = epoch
+        {
+            self.on_member_left(now, peer, epoch);
+        }
+        if unanswered {
+            self.candidates.pause(peer, now + PAUSE_AFTER_SILENCE);
         }
         self.timers.set_by(Timer::Maintain, now);
         if self.leaving == Leaving::Closing && self.links.is_empty() {
@@ -154,10 +161,10 @@ impl Node {
         let Some(link) = self.links.get(id) else { return };
         let peer = link.peer;
         let loss = link.verdict.clone().unwrap_or(NeighborLoss::Lost(crate::LinkLoss::ClosedLocally));
-        if !self.links.flooding().any(|l| l.peer == peer) {
+        if !self.links.has_neighbor(peer) {
             self.tell(Event::NeighborDown { node: peer, loss });
         }
-        if self.links.flooding().next().is_none() && self.leaving == Leaving::No {
+        if !self.links.has_neighbors() && self.leaving == Leaving::No {
             self.tell(Event::Offline);
             self.candidates.hurry(now);
             self.resolve_soon(now);

@@ -111,7 +111,10 @@ impl Node {
         };
         if let Some(batch) = passed_on {
             self.retention.keep(&stream, Retained { batch: batch.clone(), hops });
-            for id in self.links.flooding_ids() {
+            // What brought nothing new was passed on before: without this, copies of a batch
+            // with a withheld body would circle for as long as that body is missing.
+            let onward = if fresh > 0 { self.links.flooding_ids() } else { Vec::new() };
+            for id in onward {
                 let skip = sources.contains(&id)
                     || self.links.get(id).is_some_and(|link| link.peer == stream.origin);
                 if !skip {
@@ -129,6 +132,8 @@ impl Node {
         let repairing =
             self.streams.get(stream).is_some_and(|i| i.repair.as_ref().is_some_and(|r| r.asked.is_some()));
         let own = stream.origin == self.me.node;
+        // Before the baseline is known nothing leaves the hold-back.
+        let known = self.baseline == Baseline::Known;
         for (sequence, body) in batch.messages() {
             let Body::Payload(payload) = body else { continue };
             let held_bytes = self.streams.held_bytes;
@@ -137,7 +142,7 @@ impl Node {
                 self.stats.duplicates += 1;
                 continue;
             }
-            let next = sequence == inbound.contiguous.next();
+            let next = known && sequence == inbound.contiguous.next();
             if !next && held_bytes + payload.len() > self.config.hold_back_bytes {
                 // The latest waits outside: it is pulled once the earlier ones are here.
                 self.overloaded("hold-back");
@@ -203,7 +208,7 @@ impl Node {
         self.look_for_missing(now, stream);
     }
 
-    fn acknowledge(&mut self, now: Time, stream: &StreamId) {
+    pub(crate) fn acknowledge(&mut self, now: Time, stream: &StreamId) {
         let Some(inbound) = self.streams.get_mut(stream) else { return };
         inbound.progress = now;
         let position = Position { stream: stream.clone(), contiguous: inbound.contiguous };

@@ -172,10 +172,11 @@ impl Inbound {
         ranges
     }
 
-    /// The last of the messages missing in a row from the first missing one on.
-    pub(crate) fn first_gap_end(&self) -> Sequence {
-        let through = self.known_through();
-        self.missing(through).first().map_or(self.contiguous, |(_, last)| *last)
+    /// The last of the messages missing in a row from the next one on; none if the next one
+    /// is being verified.
+    pub(crate) fn first_gap_end(&self) -> Option<Sequence> {
+        let missing = self.missing(self.known_through());
+        missing.first().filter(|(first, _)| *first == self.contiguous.next()).map(|(_, last)| *last)
     }
 
     pub(crate) fn bar(&mut self, sequence: Sequence) {
@@ -355,6 +356,9 @@ mod tests {
         let mut verifying = inbound(0, &[6]);
         verifying.verifying.insert(seq(2), (seq(4), vec![]));
         assert_eq!(missing(&verifying, 7), [(1, 1), (5, 5), (7, 7)]);
+        assert_eq!(verifying.first_gap_end(), Some(seq(1)));
+        verifying.skip_to(seq(1));
+        assert_eq!(verifying.first_gap_end(), None, "what is being verified is no gap");
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ChannelName, Connect, DisconnectReason, Epoch, LinkNumber, LinkPurpose, NodeId, Sequence, StreamId,
-    StreamRange,
+    ChannelName, Connect, DisconnectReason, Epoch, LinkNumber, LinkPurpose, NodeId, Position, Sequence,
+    StreamId, StreamRange,
 };
 
 use crate::input::{DialId, LinkId};
@@ -73,6 +73,9 @@ pub(crate) struct Link {
     pub(crate) since: Time,
     /// Why it will be reported down, if that was decided before it closed.
     pub(crate) verdict: Option<NeighborLoss>,
+    /// It joined knowing as little as we: it is owed a baseline, with our own streams as they
+    /// stood when the link came up.
+    pub(crate) owed_baseline: Option<Vec<Position>>,
     pub(crate) lanes_finished: u8,
     pub(crate) level: Level,
     /// We told the neighbor that we announce instead of pushing.
@@ -108,6 +111,12 @@ impl Link {
     /// Whether messages may be sent on it: an up link between neighbors.
     pub(crate) fn carries_floods(&self) -> bool {
         self.is_up() && self.purpose == LinkPurpose::Neighbor
+    }
+
+    /// Whether the application counts its peer as a neighbor: up, or still draining.
+    pub(crate) fn is_present(&self) -> bool {
+        let present = matches!(self.state, LinkState::Up | LinkState::Draining(_));
+        present && self.purpose == LinkPurpose::Neighbor
     }
 
     /// Whether it counts towards the neighbor limits, now or soon.
@@ -168,6 +177,16 @@ impl Links {
 
     pub(crate) fn flooding_ids(&self) -> Vec<LinkId> {
         self.flooding().map(|link| link.id).collect()
+    }
+
+    /// Whether the application counts a node as a neighbor.
+    pub(crate) fn has_neighbor(&self, peer: NodeId) -> bool {
+        self.iter().any(|link| link.peer == peer && link.is_present())
+    }
+
+    /// Whether it counts anyone as a neighbor.
+    pub(crate) fn has_neighbors(&self) -> bool {
+        self.iter().any(Link::is_present)
     }
 
     /// The up link to a node; of two, the one that carries floods.

@@ -17,6 +17,9 @@ const BURST: usize = 4;
 /// See [`BURST`]. A message that stands alone is never delayed.
 const PACE: Duration = Duration::from_millis(1);
 
+/// What a message costs of the window at least, so that empty ones are bounded too.
+const MESSAGE_COST_MIN: usize = 64;
+
 /// Bytes that are worth a signature of their own however soon.
 const WORTH_SIGNING: usize = BATCH_BYTES_MAX / 4;
 
@@ -39,7 +42,7 @@ pub(crate) struct Outgoing {
     signing: Option<UnsignedBatch>,
     // (last sequence, bytes) of batches above `confirmed`.
     unconfirmed: VecDeque<(Sequence, usize)>,
-    /// Payload bytes above `confirmed`.
+    /// Payload bytes above `confirmed`, small messages counted as [`MESSAGE_COST_MIN`].
     pub(crate) unconfirmed_bytes: usize,
     /// The last local and volatile message.
     pub(crate) local: Sequence,
@@ -50,8 +53,9 @@ impl Outgoing {
     /// Numbers a message.
     pub(crate) fn accept(&mut self, payload: Bytes) -> Sequence {
         self.accepted = self.accepted.next();
-        self.unconfirmed_bytes += payload.len();
-        self.unconfirmed.push_back((self.accepted, payload.len()));
+        let cost = payload.len().max(MESSAGE_COST_MIN);
+        self.unconfirmed_bytes += cost;
+        self.unconfirmed.push_back((self.accepted, cost));
         self.gathered_bytes += payload.len();
         self.gathering.push_back(payload);
         self.accepted
@@ -183,7 +187,7 @@ mod tests {
         }
         outgoing.confirm(Sequence::new(3).unwrap());
         outgoing.confirm(Sequence::new(1).unwrap());
-        assert_eq!(outgoing.unconfirmed_bytes, 5);
+        assert_eq!(outgoing.unconfirmed_bytes, MESSAGE_COST_MIN, "small ones count too");
         outgoing.confirm(Sequence::new(99).unwrap());
         assert_eq!(outgoing.unconfirmed_bytes, 0);
     }

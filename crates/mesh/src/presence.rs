@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use peerchannel_wire::{ControlFrame, Member, MemberRecord, MemberStatus, NodeId};
+use peerchannel_wire::{ControlFrame, Epoch, Member, MemberRecord, MemberStatus, NodeId};
 
 use crate::input::LinkId;
 use crate::jobs::Job;
@@ -211,8 +211,9 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_member_left(&mut self, now: Time, node: NodeId) {
-        if let Some(member) = self.members.get(node).cloned() {
+    /// A member said goodbye to the join of this epoch; it may have joined again meanwhile.
+    pub(crate) fn on_member_left(&mut self, now: Time, node: NodeId, epoch: Epoch) {
+        if let Some(member) = self.members.get(node).filter(|m| m.record.facts().epoch == epoch).cloned() {
             self.apply(now, None, &Member { status: MemberStatus::Left, ..member });
         }
     }

@@ -44,7 +44,7 @@ impl Node {
     ) -> Result<Published, PublishError> {
         let limit = self.config.max_message;
         self.check_publish(channel, payload.len(), limit)?;
-        self.check_window(payload.len())?;
+        self.check_window(now, payload.len())?;
         let verdict = self.judge_own(channel, &payload);
         let stream = self.own_stream(channel);
         let published_ms = self.wall_ms(now);
@@ -148,7 +148,7 @@ impl Node {
         Ok(())
     }
 
-    fn check_window(&mut self, size: usize) -> Result<(), PublishError> {
+    fn check_window(&mut self, now: Time, size: usize) -> Result<(), PublishError> {
         let unconfirmed = self.publishing.unconfirmed_bytes();
         if self.links.flooding().next().is_none() {
             let limit = self.config.held_alone_bytes;
@@ -160,6 +160,7 @@ impl Node {
         }
         if unconfirmed + size > self.config.publish_window_bytes || self.queues_are_high() {
             self.publishing.refused = true;
+            self.watch_slow(now);
             return Err(PublishError::Busy);
         }
         Ok(())
@@ -249,8 +250,19 @@ impl Node {
         for link in self.links.flooding_ids() {
             self.push(now, link, &stream, &batch, 0);
         }
-        self.timers.set_by(Timer::Slow, now + SLOW_CHECK);
+        self.watch_slow(now);
         self.sign_next(now, channel);
+    }
+
+    /// Begins to look for neighbors that fall behind: each has its full time from here on.
+    fn watch_slow(&mut self, now: Time) {
+        if self.timers.is_set(&Timer::Slow) {
+            return;
+        }
+        for link in self.links.iter_mut() {
+            link.progress = now;
+        }
+        self.timers.set(Timer::Slow, now + SLOW_CHECK);
     }
 
     /// Sends own messages that nobody has acknowledged, as if the new neighbor had pulled them.
@@ -284,7 +296,8 @@ impl Node {
             if through > *acked {
                 *acked = through;
                 link.progress = now;
-                link.slow = false;
+                // One that does not read still stands in the way.
+                link.slow &= link.level != Level::Low;
             }
             if through > outgoing.committed {
                 outgoing.committed = through;
@@ -342,9 +355,10 @@ impl Node {
             .map(|(channel, outgoing)| (channel.clone(), outgoing.flooded))
             .collect();
         for link in self.links.iter_mut().filter(|link| link.carries_floods()) {
-            let behind = unconfirmed
-                .iter()
-                .any(|(channel, flooded)| link.acked.get(channel).copied().unwrap_or_default() < *flooded);
+            let unacked = |(channel, flooded): &(ChannelName, Sequence)| {
+                link.acked.get(channel).copied().unwrap_or_default() < *flooded
+            };
+            let behind = link.level != Level::Low || unconfirmed.iter().any(unacked);
             if !behind {
                 link.progress = now;
                 link.slow = false;
@@ -353,7 +367,7 @@ impl Node {
             }
         }
         self.recompute_confirmed(now);
-        if !unconfirmed.is_empty() {
+        if !unconfirmed.is_empty() || self.publishing.refused {
             self.timers.set_by(Timer::Slow, now + SLOW_CHECK);
         }
     }

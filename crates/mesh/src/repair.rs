@@ -14,6 +14,7 @@ use crate::baseline::Baseline;
 use crate::inbound::{Evidence, Repair, Unfollowed};
 use crate::input::LinkId;
 use crate::link::{Level, SERVING_MAX};
+use crate::members::TOMBSTONE_LIFETIME;
 use crate::node::Node;
 use crate::output::{Event, GapReason, Output};
 use crate::time::Time;
@@ -46,6 +47,11 @@ pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 /// Streams of an epoch that is over are kept this long after their last message, for those
 /// who still miss some.
 const ENDED_STREAM_LIFETIME: Duration = Duration::from_secs(120);
+
+/// Streams of a member that failed are kept this long: it may only have been cut off, and come
+/// back in the same epoch. Without its position what it publishes then could only be dropped,
+/// or delivered twice. A guess: a night's sleep and a day's cut.
+const SILENT_STREAM_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 impl Node {
     // ---- asking ------------------------------------------------------------
@@ -144,7 +150,9 @@ impl Node {
             // Everything known is here or being verified.
             return self.timers.set(Timer::Repair(stream.clone()), now + RETRY);
         }
-        if now.since(repair.since) >= self.config.repair_limit {
+        if let Some(first_gap_end) = first_gap_end
+            && now.since(repair.since) >= self.config.repair_limit
+        {
             return self.give_up(now, stream, first_gap_end, GapReason::TimedOut);
         }
         let candidates: Vec<(Duration, LinkId)> = inbound
@@ -179,10 +187,11 @@ impl Node {
         let Some(inbound) = self.streams.get_mut(stream) else { return };
         let gap_end = inbound.first_gap_end();
         let Some(repair) = &mut inbound.repair else { return };
-        if repair.refused.is_empty() {
-            // Whoever announced it is gone; another's digest may name it.
+        let (false, Some(gap_end)) = (repair.refused.is_empty(), gap_end) else {
+            // Whoever announced it is gone, and another's digest may name it; or it came just
+            // now and is being verified.
             return self.timers.set(Timer::Repair(stream.clone()), now + RETRY);
-        }
+        };
         let since = *repair.refused_by_all.get_or_insert(now);
         if now.since(since) < LAST_CHANCE {
             return self.timers.set(Timer::Repair(stream.clone()), since + LAST_CHANCE);
@@ -210,6 +219,8 @@ impl Node {
             self.tell(Event::Gap { stream: stream.clone(), first, last, reason });
         }
         self.note_activity(now);
+        // It is done with here, as what is delivered is.
+        self.acknowledge(now, stream);
         self.advance(now, stream);
     }
 
@@ -326,8 +337,9 @@ impl Node {
         let ended: Vec<StreamId> = self
             .streams
             .iter()
-            .filter(|(_, inbound)| now.since(inbound.progress) >= ENDED_STREAM_LIFETIME)
-            .filter(|(stream, _)| self.has_ended(stream))
+            .filter(|(stream, inbound)| {
+                self.stream_lifetime(stream).is_some_and(|lifetime| now.since(inbound.progress) >= lifetime)
+            })
             .map(|(stream, _)| stream.clone())
             .collect();
         for stream in ended {
@@ -338,7 +350,21 @@ impl Node {
         self.timers.set(Timer::Forget, now + FORGET_INTERVAL);
     }
 
-    /// Whether nothing more can come from a stream's origin in that epoch.
+    /// How long a stream is kept after its last message; none while its origin takes part.
+    fn stream_lifetime(&self, stream: &StreamId) -> Option<Duration> {
+        let member = self.members.get(stream.origin);
+        let status = member.map(|member| member.status);
+        let replaced = member.is_some_and(|member| member.record.facts().epoch > stream.epoch);
+        if stream.origin == self.me.node || replaced || status == Some(MemberStatus::Left) {
+            return self.has_ended(stream).then_some(ENDED_STREAM_LIFETIME);
+        }
+        // Failed, or so long ago that it is not remembered.
+        let crowded = self.streams.len() > self.config.streams_max / 2;
+        let silent = if crowded { TOMBSTONE_LIFETIME } else { SILENT_STREAM_LIFETIME };
+        (status != Some(MemberStatus::Alive)).then_some(silent)
+    }
+
+    /// Whether nothing more is to be expected from a stream's origin in that epoch.
     pub(crate) fn has_ended(&self, stream: &StreamId) -> bool {
         if stream.origin == self.me.node {
             return stream.epoch < self.me.epoch;

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Slow,
     /// To sign what has gathered in a channel.
     Sign(ChannelName),
+    /// To begin without a baseline.
+    Baseline,
     /// To stop waiting while leaving.
     Leave,
     /// To give up a handshake, a duplicate's test, or a farewell.
@@ -59,6 +61,10 @@ impl Timers {
         if self.at.get(&timer).is_none_or(|set| at < *set) {
             self.set(timer, at);
         }
+    }
+
+    pub(crate) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
     }
 
     pub(crate) fn cancel(&mut self, timer: &Timer) {

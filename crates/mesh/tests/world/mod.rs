@@ -94,7 +94,7 @@ pub fn node_id(index: usize) -> NodeId {
 }
 
 /// A stand-in for Ed25519: bound to signer and content, which is all the core relies on.
-fn sign(signer: NodeId, transcript: &Transcript) -> Signature {
+pub fn sign(signer: NodeId, transcript: &Transcript) -> Signature {
     let mut bytes = [0u8; 64];
     for (index, byte) in transcript.as_bytes().iter().enumerate() {
         let slot = index % 64;
@@ -119,18 +119,23 @@ impl World {
             forged: false,
             frames: 0,
         };
-        for index in 0..count {
-            world.members.push(Member {
-                node: None,
-                id: node_id(index),
-                epoch: 0,
-                config: config.clone(),
-                delivered: Vec::new(),
-                events: Vec::new(),
-                knows: Vec::new(),
-            });
+        for _ in 0..count {
+            world.add(config, Vec::new());
         }
         world
+    }
+
+    /// One more member, to be started, whose resolver names those to it.
+    pub fn add(&mut self, config: &Config, knows: Vec<usize>) {
+        self.members.push(Member {
+            node: None,
+            id: node_id(self.members.len()),
+            epoch: 0,
+            config: config.clone(),
+            delivered: Vec::new(),
+            events: Vec::new(),
+            knows,
+        });
     }
 
     /// Everyone is told of everyone, and starts.
