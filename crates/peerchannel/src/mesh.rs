@@ -21,7 +21,7 @@ use crate::typed::TypedChannel;
 
 /// Most publishers that wait for the mesh at a time; further ones wait for a place among
 /// them. Each holds one payload, which is the caller's own memory (a guess).
-const PUBLISHERS_MAX: usize = 1024;
+pub(crate) const PUBLISHERS_MAX: usize = 1024;
 
 /// A joined mesh: this node is a member until it leaves.
 ///

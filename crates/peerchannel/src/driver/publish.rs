@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::channel::Commitment;
 use crate::command::{Accepted, Patience, PublishLane, PublishOrder};
 use crate::error::PublishError;
-use crate::mesh::Facts;
+use crate::mesh::{Facts, PUBLISHERS_MAX};
 
 /// What a volatile message has beside key and payload at most, generously: below, its size
 /// need not be computed.
@@ -23,7 +23,7 @@ const VOLATILE_OVERHEAD: usize = 384;
 /// Publishers that wait, in the order of their calls, and what is committed.
 #[derive(Default)]
 pub(super) struct Publishing {
-    // At most as many as a mesh has places for publishers.
+    // At most twice as many as a mesh has places for publishers: half of them may have given up.
     waiting: VecDeque<PublishOrder>,
     // One per channel published in, which the core limits.
     commitments: HashMap<ChannelName, watch::Sender<Commitment>>,
@@ -46,14 +46,22 @@ impl Publishing {
             let _ = order.reply.send(result);
         } else if self.waiting.is_empty() {
             if let Some(order) = self.attempt(core, now, order) {
-                self.waiting.push_back(order);
+                self.wait(order);
             }
         } else if order.patience == Patience::Wait {
-            self.waiting.push_back(order);
+            self.wait(order);
         } else {
             // Others wait: it would have to wait behind them.
             let _ = order.reply.send(Err(Rejection::Busy.into()));
         }
+    }
+
+    /// A caller that gives up frees its place, but not its order: those must not pile up.
+    fn wait(&mut self, order: PublishOrder) {
+        if self.waiting.len() >= 2 * PUBLISHERS_MAX {
+            self.waiting.retain(|order| !order.reply.is_closed());
+        }
+        self.waiting.push_back(order);
     }
 
     /// The core takes messages again.
@@ -141,4 +149,41 @@ fn check_datagram(
     let volatile = Volatile { remaining_ms: u32::MAX, hops: HOPS_MAX, message };
     let size = encode_datagram(LinkNumber(u32::MAX), &volatile).len();
     if size > limit { Err(PublishError::DatagramTooLarge { size, limit }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn publishers_that_gave_up_do_not_pile_up() {
+        let mut publishing = Publishing::default();
+        let order = || {
+            let (reply, answer) = oneshot::channel();
+            let channel = ChannelName::new("c").unwrap();
+            let payload = Bytes::from_static(b"x");
+            (
+                PublishOrder {
+                    channel,
+                    payload,
+                    lane: PublishLane::Reliable,
+                    patience: Patience::Wait,
+                    reply,
+                },
+                answer,
+            )
+        };
+        let (first, patient) = order();
+        publishing.wait(first);
+        for _ in 0..10 * PUBLISHERS_MAX {
+            let (given_up, answer) = order();
+            drop(answer);
+            publishing.wait(given_up);
+            assert!(publishing.waiting.len() <= 2 * PUBLISHERS_MAX);
+        }
+        assert!(publishing.waiting.front().is_some_and(|order| !order.reply.is_closed()));
+        drop(patient);
+    }
 }
