@@ -85,6 +85,7 @@ async fn reach(
         }
         None => {
             let Some(usage) = node.pool.add(connection.clone()) else {
+                connection.close(CloseReason::Busy);
                 let failure = DialFailure::Unreachable("too many connections to that node".to_owned());
                 return Err(Failed { address, failure });
             };

@@ -132,6 +132,11 @@ impl Driver {
             self.now = self.clock.now();
             self.take(wake);
             for _ in 1..TAKEN_PER_WAKE {
+                // Beyond what this wake will carry out, news wait where their bytes are
+                // bounded, and their senders with them.
+                if self.jobs.len() >= JOBS_PER_WAKE {
+                    break;
+                }
                 let Some(wake) = self.ready() else { break };
                 self.take(wake);
             }
@@ -355,7 +360,8 @@ impl Driver {
         tasks.shutdown().await;
         registrars.shutdown().await;
         drop((links, entry));
-        if self.left {
+        // A neighbor that does not hear the goodbye must not keep the owner from hearing it.
+        if self.left || leaving.is_some() {
             self.registry.event(MeshEvent::Left);
         }
         self.registry.close();
