@@ -3,7 +3,7 @@
 //! Subscribing takes effect at once, without asking the driver; the driver delivers through
 //! here. The lock is held for pushes into bounded queues only, never across an await.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -165,7 +165,7 @@ impl Registry {
 impl Subscribers {
     /// What was delivered early, for as long as it is kept.
     fn early(&mut self) -> Option<&mut Early> {
-        if self.early.as_ref().is_some_and(Early::is_over) {
+        if self.early.as_ref().is_some_and(|early| Instant::now() >= early.until) {
             self.early = None;
         }
         self.early.as_mut()
@@ -177,34 +177,44 @@ impl Subscribers {
 #[derive(Debug)]
 struct Early {
     until: Instant,
-    items: Vec<(ChannelName, Incoming)>,
+    items: VecDeque<(ChannelName, Incoming)>,
     bytes: usize,
+    // How many did not fit, by channel; the core limits how many channels there are.
+    dropped: HashMap<ChannelName, u64>,
 }
 
 impl Early {
     fn new() -> Self {
-        Self { until: Instant::now() + EARLY_FOR, items: Vec::new(), bytes: 0 }
+        let until = Instant::now() + EARLY_FOR;
+        Self { until, items: VecDeque::new(), bytes: 0, dropped: HashMap::new() }
     }
 
-    fn is_over(&self) -> bool {
-        self.bytes > EARLY_BYTES_MAX || Instant::now() >= self.until
-    }
-
+    /// Keeps an item; the oldest make room for it and are counted.
     fn keep(&mut self, channel: &ChannelName, item: Incoming) {
         self.bytes += item.size();
-        if !self.is_over() {
-            self.items.push((channel.clone(), item));
+        self.items.push_back((channel.clone(), item));
+        while self.bytes > EARLY_BYTES_MAX {
+            let Some((channel, oldest)) = self.items.pop_front() else { return };
+            self.bytes -= oldest.size();
+            *self.dropped.entry(channel).or_default() += 1;
         }
     }
 
     /// To the first subscription that wants them, and to no other: nothing is heard twice by
     /// a program that replaces one subscription by another.
     fn hand_over(&mut self, channel: Option<&ChannelName>, to: &QueueSender<Incoming>) {
-        let wanted = |(published_in, _): &mut (ChannelName, Incoming)| {
-            channel.is_none_or(|channel| channel == published_in)
-        };
-        for (_, item) in self.items.extract_if(.., wanted) {
-            to.push(item);
+        let wanted = |other: &ChannelName| channel.is_none_or(|channel| channel == other);
+        let missed: u64 = self.dropped.extract_if(|other, _| wanted(other)).map(|(_, missed)| missed).sum();
+        if missed > 0 {
+            to.push(Incoming::Lagged(missed));
+        }
+        for (published_in, item) in std::mem::take(&mut self.items) {
+            if wanted(&published_in) {
+                self.bytes -= item.size();
+                to.push(item);
+            } else {
+                self.items.push_back((published_in, item));
+            }
         }
     }
 }
@@ -261,6 +271,20 @@ mod tests {
         let late = registry.messages(None);
         registry.deliver(&channel("a"), Incoming::Lagged(1));
         assert_eq!(read(&late), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_fit_before_the_first_subscription_is_counted() {
+        let registry = Registry::new(QueueLimits { entries: 1 << 20, bytes: 1 << 30 });
+        let item = Incoming::Lagged(7);
+        let fit = EARLY_BYTES_MAX / item.size();
+        for _ in 0..fit + 3 {
+            registry.deliver(&channel("a"), item.clone());
+        }
+        assert_eq!(read(&registry.messages(Some(&channel("b")))), 0);
+        let subscription = registry.messages(None);
+        assert_eq!(subscription.try_next(), Some(Incoming::Lagged(3)));
+        assert_eq!(read(&subscription), fit);
     }
 
     #[tokio::test(start_paused = true)]
