@@ -96,9 +96,10 @@ pub(crate) struct DemoArgs {
     /// How many nodes, 2 to 32
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=DEMO_NODES_MAX))]
     pub(crate) nodes: u16,
-    /// How many messages each of them publishes in the busy part
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) messages: u32,
+    /// How many messages each of them publishes in the busy part; 250 in a mesh of eight,
+    /// fewer in larger ones, where each message takes more copies
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) messages: Option<u32>,
 }
 
 /// `chat`.

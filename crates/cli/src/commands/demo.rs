@@ -26,8 +26,18 @@ use crate::output::say;
 use crate::session;
 use crate::signals::Stop;
 
-/// A demo that takes longer has failed.
+/// A demo of a few nodes that takes longer has failed.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// What each node adds to it: stretching the password alone takes up to half a second.
+const TIME_PER_NODE: Duration = Duration::from_secs(1);
+
+/// Copies of messages on all links together in the busy part, unless the number of messages
+/// is given: what two cores flood in about a second.
+const BUSY_COPIES: usize = 112_000;
+
+/// Messages of each member in the busy part at most.
+const BUSY_MESSAGES_MAX: usize = 250;
 
 /// The mesh's name.
 const MESH: &str = "demo";
@@ -56,11 +66,12 @@ const NAMES: [&str; 12] =
 
 /// Runs the demo. The error says what was not as promised.
 pub(super) async fn run(args: &DemoArgs, mut stop: Stop) -> Result<(), Failure> {
-    let limit = tokio::time::Instant::now() + TIME_LIMIT;
+    let time = TIME_LIMIT + TIME_PER_NODE * u32::from(args.nodes);
+    let limit = tokio::time::Instant::now() + time;
     tokio::select! {
         result = timeout_at(limit, demo(args)) => match result {
             Ok(result) => result,
-            Err(_) => Err(Failure::runtime(format!("the demo did not end within {} s", TIME_LIMIT.as_secs()))),
+            Err(_) => Err(Failure::runtime(format!("the demo did not end within {} s", time.as_secs()))),
         },
         () = stop.requested() => Err(Failure::runtime("stopped before everything was checked")),
     }
@@ -83,7 +94,8 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     ))?;
 
     let clock = Clock::start();
-    let want = Want { members: nodes, calm: CALM_MESSAGES, busy: args.messages };
+    let busy_messages = args.messages.unwrap_or_else(|| busy_messages(nodes));
+    let want = Want { members: nodes, calm: CALM_MESSAGES, busy: busy_messages };
     let progress = Progress::default();
     let mut receivers = JoinSet::new();
     for (index, mesh) in members.iter().enumerate() {
@@ -96,10 +108,10 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
         CALM_PAUSE.as_millis(),
         millis(calm)
     ))?;
-    let busy = publish(&members, Phase::Busy, args.messages, BUSY_BYTES, clock, &progress, want).await?;
+    let busy = publish(&members, Phase::Busy, busy_messages, BUSY_BYTES, clock, &progress, want).await?;
     say(&format!(
         "  busy part  every member published {} messages of {BUSY_BYTES} bytes at once, in {}\n",
-        grouped(args.messages.into()),
+        grouped(busy_messages.into()),
         millis(busy)
     ))?;
 
@@ -117,6 +129,13 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     }
     leaving.join_all().await;
     report(&want, &verdicts, &stats, busy)
+}
+
+/// A flood crosses every link about once: that many copies has each message.
+fn busy_messages(nodes: usize) -> u32 {
+    let links = if nodes <= FULL_MESH_MAX { nodes * (nodes - 1) / 2 } else { nodes * 5 };
+    let messages = (BUSY_COPIES / (nodes * links * 2).max(1)).clamp(1, BUSY_MESSAGES_MAX);
+    u32::try_from(messages).unwrap_or(u32::MAX)
 }
 
 /// Starts the nodes and lets them join, all at once. Each knows the address of the first.
