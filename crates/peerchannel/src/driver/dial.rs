@@ -25,9 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before the next address is tried as well (RFC 8305 section 5: 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// How long admission on a connection there is may take before a new one is tried: the node
-/// may have been restarted elsewhere, and the loss not been noticed yet (a guess).
-const REUSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long admission on a connection there is may take at least before a new one is tried:
+/// the node may have been restarted, and the loss not been noticed yet (a guess).
+const REUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Why a dial failed, and where it was tried last.
 struct Failed {
@@ -64,12 +64,10 @@ async fn reach(
         let address = candidate.addresses.first().copied();
         return Err(Failed { address, failure: DialFailure::Oneself });
     }
-    if let Some((connection, usage)) = candidate.node.and_then(|peer| node.pool.get(peer)) {
-        match timeout(REUSE_TIMEOUT, be_admitted(node, admission, &connection)).await {
-            // Dead, or closed under our hands as unused: a new one will do.
-            Err(_) | Ok(Err(Ended::Lost(_))) => {}
-            Ok(ended) => return finish(ended, &connection, usage),
-        }
+    if let Some((connection, usage)) = candidate.node.and_then(|peer| node.pool.get(peer))
+        && let Some(ended) = reuse(node, admission, &connection).await
+    {
+        return finish(ended, &connection, usage);
     }
     let connection = connect(node, candidate).await?;
     let address = Some(connection.remote_address());
@@ -77,24 +75,36 @@ async fn reach(
         return Err(Failed { address, failure: DialFailure::Oneself });
     }
     // Dialed by address alone, it may turn out to be somebody we are connected to.
-    let known = if candidate.node.is_none() { node.pool.get(connection.peer()) } else { None };
-    let (connection, usage) = match known {
-        Some(known) => {
-            connection.close(CloseReason::Duplicate);
-            known
-        }
-        None => {
-            let Some(usage) = node.pool.add(connection.clone()) else {
-                connection.close(CloseReason::Busy);
-                let failure = DialFailure::Unreachable("too many connections to that node".to_owned());
-                return Err(Failed { address, failure });
-            };
-            node.spawn(admit::serve(node.clone(), connection.clone(), usage.uses().clone()));
-            (connection, usage)
-        }
+    // The new connection waits meanwhile: the known one may be of a process that is gone.
+    if candidate.node.is_none()
+        && let Some((known, usage)) = node.pool.get(connection.peer())
+        && let Some(ended) = reuse(node, admission, &known).await
+    {
+        connection.close(CloseReason::Duplicate);
+        return finish(ended, &known, usage);
+    }
+    let Some(usage) = node.pool.add(connection.clone()) else {
+        connection.close(CloseReason::Busy);
+        let failure = DialFailure::Unreachable("too many connections to that node".to_owned());
+        return Err(Failed { address, failure });
     };
+    node.spawn(admit::serve(node.clone(), connection.clone(), usage.uses().clone()));
     let ended = be_admitted(node, admission, &connection).await;
     finish(ended, &connection, usage)
+}
+
+/// Admission on a connection there is already; `None` if it is dead, or was closed under our
+/// hands as unused, so that a new one is needed.
+async fn reuse(
+    node: &Arc<NodeState>,
+    admission: &Admission,
+    connection: &Connection,
+) -> Option<Result<ControlStream, Ended>> {
+    let patience = REUSE_MIN.max(connection.rtt() * 8);
+    match timeout(patience, be_admitted(node, admission, connection)).await {
+        Err(_) | Ok(Err(Ended::Lost(_))) => None,
+        Ok(ended) => Some(ended),
+    }
 }
 
 fn finish(
