@@ -328,7 +328,12 @@ impl Node {
         } else if let Some(node) = dial.node {
             self.fail_waiting_directs(node);
         }
-        if failure != DialFailure::Oneself {
+        // Whoever left in the meantime is not expected to answer.
+        let left = dial.node.is_some_and(|node| {
+            self.members.get(node).is_some_and(|member| member.status != MemberStatus::Alive)
+        });
+        let expected = left && matches!(failure, DialFailure::Unreachable(_));
+        if failure != DialFailure::Oneself && !expected {
             self.tell(Event::DialFailed { node: dial.node, address, failure });
         }
         self.timers.set_by(Timer::Maintain, now);

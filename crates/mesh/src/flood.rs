@@ -97,7 +97,7 @@ impl Node {
             Ok(_) | Err(Unfollowed::Stale) => return,
         }
         self.learn_lateness(&stream, &batch, sources);
-        let (fresh, barred) = self.take_in(&stream, &batch, hops);
+        let (fresh, barred) = self.take_in(&stream, &batch, hops, sources);
         self.note_activity(now);
         if let Some(first) = sources.first()
             && let Some(link) = self.links.get_mut(*first)
@@ -127,10 +127,16 @@ impl Node {
 
     /// Judges and holds the new messages of a batch. Returns how many there were, and which
     /// the filter bars from being passed on.
-    fn take_in(&mut self, stream: &StreamId, batch: &Batch, hops: u32) -> (u64, Vec<Sequence>) {
+    fn take_in(
+        &mut self,
+        stream: &StreamId,
+        batch: &Batch,
+        hops: u32,
+        sources: &[LinkId],
+    ) -> (u64, Vec<Sequence>) {
         let (mut fresh, mut barred) = (0, Vec::new());
-        let repairing =
-            self.streams.get(stream).is_some_and(|i| i.repair.as_ref().is_some_and(|r| r.asked.is_some()));
+        let asked = self.streams.get(stream).and_then(|i| i.repair.as_ref()).and_then(|r| r.asked);
+        let repairing = asked.is_some_and(|asked| sources.contains(&asked));
         let own = stream.origin == self.me.node;
         // Before the baseline is known nothing leaves the hold-back.
         let known = self.baseline == Baseline::Known;

@@ -12,14 +12,15 @@ use crate::timers::Timer;
 impl Node {
     /// Leaves the mesh in good order: waits (bounded) until own messages are committed, says
     /// goodbye to every neighbor, closes the links. [`Event::Left`] tells when it is done,
-    /// within twice the configured time.
+    /// within twice the configured time, after one [`Event::Uncommitted`] for each channel
+    /// with messages that nobody acknowledged.
     pub fn leave(&mut self, now: Time) {
         if self.leaving != Leaving::No {
             return;
         }
         self.leaving = Leaving::Committing;
         self.fail_all_directs();
-        if self.all_said() || self.links.flooding().next().is_none() {
+        if self.all_said() {
             self.say_goodbye(now);
         } else {
             self.timers.set(Timer::Leave, now + self.config.leave_timeout);
@@ -73,6 +74,20 @@ impl Node {
     pub(crate) fn left(&mut self) {
         self.leaving = Leaving::Done;
         self.timers = crate::timers::Timers::default();
+        let uncommitted: Vec<Event> = self
+            .publishing
+            .channels
+            .iter()
+            .filter(|(_, outgoing)| outgoing.committed < outgoing.accepted)
+            .map(|(channel, outgoing)| Event::Uncommitted {
+                channel: channel.clone(),
+                first: outgoing.committed.next(),
+                last: outgoing.accepted,
+            })
+            .collect();
+        for event in uncommitted {
+            self.tell(event);
+        }
         self.tell(Event::Left);
     }
 }

@@ -287,6 +287,16 @@ pub enum Event {
         /// The last committed one.
         through: Sequence,
     },
+    /// This node has left, and nobody acknowledged these of its messages: they are lost unless
+    /// somebody received them without saying so.
+    Uncommitted {
+        /// The channel.
+        channel: ChannelName,
+        /// The first of them.
+        first: Sequence,
+        /// The last of them.
+        last: Sequence,
+    },
     /// After `PublishError::Busy`: it is worth trying again.
     PublishReady,
     /// A direct message.

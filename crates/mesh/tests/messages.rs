@@ -377,6 +377,26 @@ fn leaving_commits_first() {
 }
 
 #[test]
+fn leaving_waits_for_a_first_neighbor_and_tells_what_nobody_has() {
+    let mut world = World::full(2, &Config::default());
+    world.publish(0, "x");
+    world.with(0, |node, now| node.leave(now));
+    world.run_until(2 * SECOND, "left", |w| w.saw(0, |e| matches!(e, Event::Left)));
+    world.run_for(SECOND);
+    assert_eq!(world.texts(1), ["x"], "published and left within a moment of joining");
+    assert!(!world.saw(0, |e| matches!(e, Event::Uncommitted { .. })));
+
+    let mut alone = World::full(1, &Config::default());
+    for text in ["1", "2"] {
+        alone.publish(0, text);
+    }
+    alone.with(0, |node, now| node.leave(now));
+    alone.run_until(2 * SECOND, "left", |w| w.saw(0, |e| matches!(e, Event::Left)));
+    let lost = |e: &Event| matches!(e, Event::Uncommitted { first, last, .. } if (first.get(), last.get()) == (1, 2));
+    assert!(alone.saw(0, lost));
+}
+
+#[test]
 fn an_idle_pair_is_quiet() {
     let mut world = pair();
     world.publish(0, "x");

@@ -1,5 +1,7 @@
 //! What can go wrong, by operation, and one umbrella for programs that only use `?`.
 
+use std::error::Error as _;
+use std::fmt;
 use std::net::SocketAddr;
 
 use peerchannel_mesh::ConfigError;
@@ -9,7 +11,10 @@ use peerchannel_wire::{NameError, ParseTicketError, TicketError};
 use thiserror::Error;
 
 /// Any error of this crate, for `fn main() -> peerchannel::Result<()>`.
-#[derive(Debug, Error)]
+///
+/// `Debug` prints the text for people as well, because that is what Rust prints when `main`
+/// returns an error.
+#[derive(Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Joining a mesh.
@@ -39,6 +44,18 @@ pub enum Error {
     /// The program's own input and output, so that one `Result` serves it all.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
 }
 
 /// `std::result::Result` with this crate's [`enum@Error`].

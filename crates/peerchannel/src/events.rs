@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use peerchannel_mesh::{DialFailure, LinkLoss, MemberLoss, NeighborLoss};
-use peerchannel_wire::{AdmissionRefusal, DisconnectReason, Epoch, MemberName, NodeId, RefuseReason};
+use peerchannel_wire::{
+    AdmissionRefusal, ChannelName, DisconnectReason, Epoch, MemberName, NodeId, RefuseReason, Sequence,
+};
 
 use crate::message::Author;
 use crate::queue::Queued;
@@ -48,6 +50,16 @@ pub enum MeshEvent {
         name: MemberName,
         /// Whether it said goodbye.
         reason: MemberLoss,
+    },
+    /// The mesh was left, and nobody acknowledged these of this node's messages: they are lost
+    /// unless somebody received them without saying so. One event per channel, the last.
+    Uncommitted {
+        /// The channel.
+        channel: ChannelName,
+        /// The first of them.
+        first: Sequence,
+        /// The last of them.
+        last: Sequence,
     },
     /// A node that this one dialed would not admit it or would not be its neighbor.
     Refused {
@@ -244,6 +256,9 @@ impl fmt::Display for MeshEvent {
                     MemberLoss::Left => write!(f, "{author} left"),
                     MemberLoss::Failed => write!(f, "{author} is gone without a goodbye"),
                 }
+            }
+            Self::Uncommitted { channel, first, last } => {
+                write!(f, "left before anybody acknowledged messages {first} to {last} in {channel}")
             }
             Self::Refused { node, address, reason } => {
                 write!(f, "{} refused: {reason}", Place { node: *node, address: *address })

@@ -4,13 +4,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerchannel_security::Identity;
 use peerchannel_wire::limits::TICKET_NODES_MAX;
-use peerchannel_wire::{NodeAddress, TicketFacts};
+use peerchannel_wire::{MemberStatus, NodeAddress, TicketFacts};
 
 use crate::error::InviteError;
 use crate::mesh::Facts;
 use crate::status::{MemberInfo, Status};
 
-/// A ticket of this node, then its neighbors, then other members, as many as fit.
+/// Most nodes a ticket of ours names: a few are enough, and the text stays short.
+const NODES_MAX: usize = 4;
+
+const _: () = assert!(NODES_MAX <= TICKET_NODES_MAX);
+
+/// A ticket of some neighbors, other members that are here, and this node.
 pub(crate) fn ticket(
     facts: &Facts,
     identity: &Identity,
@@ -20,13 +25,15 @@ pub(crate) fn ticket(
 ) -> Result<String, InviteError> {
     let own = NodeAddress::new(facts.node, status.advertised.iter().copied());
     let is_neighbor = |member: &&MemberInfo| status.neighbors.iter().any(|n| n.node == member.node);
-    let others = members.iter().filter(|member| !member.own);
+    let others = members.iter().filter(|m| !m.own && m.status == MemberStatus::Alive);
     let (neighbors, rest): (Vec<_>, Vec<_>) = others.partition(is_neighbor);
     let known = neighbors
         .into_iter()
         .chain(rest)
         .filter_map(|member| NodeAddress::new(member.node, member.addresses.iter().copied()));
-    let nodes = own.into_iter().chain(known).take(TICKET_NODES_MAX).collect();
+    // Others first: the node that makes a ticket may be gone in a moment.
+    let others = NODES_MAX - usize::from(own.is_some());
+    let nodes = known.take(others).chain(own).collect();
     let expires_ms = lifetime.map(|lifetime| wall_ms().saturating_add(millis(lifetime)));
     let unsigned =
         TicketFacts { mesh: facts.mesh_name.clone(), nodes, inviter: facts.node, expires_ms }.unsigned()?;

@@ -90,6 +90,7 @@ impl Driver {
                 return self.registry.deliver(&channel, Incoming::Gap(gap));
             }
             Event::Committed { channel, through } => return self.publishing.committed(&channel, through),
+            Event::Uncommitted { channel, first, last } => MeshEvent::Uncommitted { channel, first, last },
             Event::PublishReady => {
                 self.publish_ready = true;
                 return;
