@@ -15,7 +15,7 @@ use peerchannel_wire::{
 use crate::baseline::Baseline;
 use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
-use crate::node::{Leaving, Node};
+use crate::node::Node;
 use crate::output::{CloseCause, Event, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
@@ -56,7 +56,7 @@ impl Node {
         if let Some(key) = dial.as_ref().and_then(|dial| dial.candidate) {
             self.candidates.succeeded(key, opened.peer);
         }
-        if self.leaving != Leaving::No || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
+        if self.is_closing() || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
             return self.order(Output::Close { link: opened.link, cause: CloseCause::Unwanted });
         }
         self.links.insert(Link {

@@ -27,6 +27,12 @@ impl Node {
         }
     }
 
+    /// Whether it is too late for new links. While own messages wait to be committed, even a
+    /// first neighbor is welcome.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.leaving, Leaving::Closing | Leaving::Done)
+    }
+
     /// Whether what this node published is committed, or at least on its way where nobody
     /// acknowledges it.
     fn all_said(&self) -> bool {

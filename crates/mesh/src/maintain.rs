@@ -10,7 +10,7 @@ use peerchannel_wire::{DisconnectReason, LinkPurpose};
 
 use crate::candidates::Key;
 use crate::input::Candidate;
-use crate::node::{Dial, Leaving, Node};
+use crate::node::{Dial, Node};
 use crate::output::Output;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -58,7 +58,7 @@ impl Node {
     }
 
     pub(crate) fn resolve(&mut self, now: Time) {
-        if self.leaving != Leaving::No {
+        if self.is_closing() {
             return;
         }
         if self.resolving {
@@ -110,7 +110,7 @@ impl Node {
     }
 
     pub(crate) fn maintain(&mut self, now: Time) {
-        if self.leaving != Leaving::No {
+        if self.is_closing() {
             return;
         }
         self.prune(now);
