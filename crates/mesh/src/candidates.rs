@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::NodeId;
+use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
 
 use crate::chance::Chance;
 use crate::input::{Candidate, DialId};
@@ -60,13 +61,25 @@ impl Candidates {
         let Some(place) = candidate.addresses.first() else { return };
         let key = candidate.node.map_or(Key::Place(*place), Key::Node);
         if let Some(entry) = self.table.get_mut(&key) {
-            entry.resolved |= resolved;
-            if entry.addresses != candidate.addresses {
-                // A new address is worth a try at once.
-                entry.addresses = candidate.addresses;
-                entry.failures = 0;
-                entry.not_before = now;
+            let unknown = candidate.addresses.iter().any(|address| !entry.addresses.contains(address));
+            if !unknown {
+                entry.resolved |= resolved;
+                return;
             }
+            // A new address is worth a try at once. What a resolver said is added to, never
+            // replaced, by hearsay.
+            if resolved || !entry.resolved {
+                entry.addresses = candidate.addresses;
+            } else {
+                for address in candidate.addresses {
+                    if !entry.addresses.contains(&address) && entry.addresses.len() < NODE_ADDRESSES_MAX {
+                        entry.addresses.push(address);
+                    }
+                }
+            }
+            entry.resolved |= resolved;
+            entry.failures = 0;
+            entry.not_before = now;
             return;
         }
         if self.table.len() >= self.max {
@@ -214,6 +227,22 @@ mod tests {
         let moved = Candidate { addresses: vec![([127, 0, 0, 1], 99).into()], ..candidate(1) };
         candidates.add(moved, false, Time::ZERO, &mut chance);
         assert_eq!(candidates.eligible(9, Time::ZERO, &mut chance, |_| false), [key]);
+    }
+
+    #[test]
+    fn hearsay_adds_to_what_a_resolver_said_and_another_order_is_no_news() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(8);
+        let (a, b, c) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into(), ([127, 0, 0, 1], 3).into());
+        let mut add = |addresses: Vec<SocketAddr>, resolved| {
+            let candidate = Candidate { node: Some(node(1)), addresses };
+            candidates.add(candidate, resolved, Time::ZERO, &mut chance);
+            (candidates.table[&Key::Node(node(1))].addresses.clone(), candidates.table.len())
+        };
+        assert_eq!(add(vec![a, b], true).0, [a, b]);
+        assert_eq!(add(vec![b, a], false).0, [a, b]);
+        assert_eq!(add(vec![c], false), (vec![a, b, c], 1));
+        assert_eq!(add(vec![c, a, ([127, 0, 0, 1], 4).into()], true).0[0], c);
     }
 
     #[test]

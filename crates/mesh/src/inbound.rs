@@ -318,8 +318,11 @@ impl Streams {
         let floor = self.floors.entry(id.origin).or_insert(id.epoch);
         *floor = (*floor).max(id.epoch);
         // One entry per origin that ever ended here: bounded like the streams themselves.
-        if self.floors.len() > self.streams_max {
-            self.floors.pop_first();
+        // The lowest epoch is the oldest join: least likely to be heard of again.
+        if self.floors.len() > self.streams_max
+            && let Some(oldest) = self.floors.iter().min_by_key(|(_, epoch)| **epoch).map(|(node, _)| *node)
+        {
+            self.floors.remove(&oldest);
         }
     }
 }

@@ -46,28 +46,20 @@ impl Node {
     /// Starts over with short pauses.
     pub(crate) fn resolve_soon(&mut self, now: Time) {
         self.resolve_pause = RESOLVE_FIRST;
-        self.timers.set_by(Timer::Resolve, now);
-        self.run_resolve_now(now);
-    }
-
-    fn run_resolve_now(&mut self, now: Time) {
-        if self.timers.next().is_some_and(|next| next <= now) && !self.resolving {
-            self.timers.cancel(&Timer::Resolve);
+        // An answer that is under way sets the next time, soon.
+        if !self.resolving {
             self.resolve(now);
         }
     }
 
+    /// The time has come to ask, or to ask again where no answer came.
     pub(crate) fn resolve(&mut self, now: Time) {
         if self.is_closing() {
             return;
         }
-        if self.resolving {
-            // The answer sets the next time.
-            return;
-        }
         self.resolving = true;
         self.order(Output::Resolve);
-        // The driver always answers; this is for one that forgets.
+        // The driver always answers, and the answer sets the time; this is for one that forgets.
         self.timers.set(Timer::Resolve, now + RESOLVE_HUNGRY_MAX);
     }
 

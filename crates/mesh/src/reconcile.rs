@@ -121,7 +121,11 @@ impl Node {
         let others = self
             .streams
             .iter()
-            .filter(|(id, inbound)| now.since(inbound.progress) < COMPARED_AFTER_END || !self.has_ended(id))
+            .filter(|(id, inbound)| {
+                // What ended before this node came is history to it, and nobody's business.
+                let fresh = inbound.proven && now.since(inbound.progress) < COMPARED_AFTER_END;
+                fresh || !self.has_ended(id)
+            })
             .map(|(id, inbound)| (id.clone(), inbound.contiguous));
         let mut positions: Positions =
             own.chain(others).filter(|(id, at)| *at > Sequence::ZERO && inside(id)).collect();
