@@ -18,6 +18,9 @@ const BYTES_MAX: u32 = 8 << 20;
 /// How long the end of a process waits for a reader that does not read.
 const FINISH_TIME: Duration = Duration::from_millis(300);
 
+/// How often it is looked whether anybody still reads stdout: soon for a person, rare for the machine.
+const READER_CHECK: Duration = Duration::from_millis(250);
+
 /// Nobody reads stdout any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Closed;
@@ -27,6 +30,8 @@ pub(crate) struct Closed;
 pub(crate) struct Lines {
     queue: mpsc::Sender<(String, OwnedSemaphorePermit)>,
     room: Arc<Semaphore>,
+    // Whether a place stays open although nobody reads it: asked only of the real stdout.
+    hung_up: fn() -> bool,
 }
 
 /// Resolves when everything was written.
@@ -36,10 +41,10 @@ pub(crate) struct Written(oneshot::Receiver<io::Result<()>>);
 impl Lines {
     /// Starts the writing thread. It ends with the last handle, or when stdout is closed.
     pub(crate) fn stdout() -> (Self, Written) {
-        Self::to(io::stdout())
+        Self::to(io::stdout(), stdout_hung_up)
     }
 
-    fn to(mut place: impl io::Write + Send + 'static) -> (Self, Written) {
+    fn to(mut place: impl io::Write + Send + 'static, hung_up: fn() -> bool) -> (Self, Written) {
         let (queue, mut lines) = mpsc::channel::<(String, OwnedSemaphorePermit)>(LINES_MAX);
         let (done, written) = oneshot::channel();
         std::thread::spawn(move || {
@@ -53,7 +58,7 @@ impl Lines {
             // Nobody waits for it where the process ended otherwise.
             let _ = done.send(result);
         });
-        (Self { queue, room: Arc::new(Semaphore::new(BYTES_MAX as usize)) }, Written(written))
+        (Self { queue, room: Arc::new(Semaphore::new(BYTES_MAX as usize)), hung_up }, Written(written))
     }
 
     /// Queues a line; waits while there is no room. A line that is dropped while it waits is
@@ -65,9 +70,18 @@ impl Lines {
         self.queue.send((line, room)).await.map_err(|_| Closed)
     }
 
-    /// Resolves when nobody reads stdout any more, as far as writing told.
+    /// Resolves when nobody reads stdout any more: writing failed, or the other end is gone
+    /// although nothing is written.
     pub(crate) async fn closed(&self) {
-        self.queue.closed().await;
+        let gone = async {
+            while !(self.hung_up)() {
+                tokio::time::sleep(READER_CHECK).await;
+            }
+        };
+        tokio::select! {
+            () = self.queue.closed() => {}
+            () = gone => {}
+        }
     }
 }
 
@@ -76,6 +90,24 @@ impl Written {
     pub(crate) async fn wait(self) {
         let _ = tokio::time::timeout(FINISH_TIME, self.0).await;
     }
+}
+
+/// Whether the reader of stdout is gone. A file has none, so it never is.
+#[cfg(unix)]
+fn stdout_hung_up() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stdout = io::stdout();
+    // Errors and hang-ups are told without being asked for.
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&at_once))
+        .is_ok_and(|_| asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+/// Here only writing tells.
+#[cfg(not(unix))]
+const fn stdout_hung_up() -> bool {
+    false
 }
 
 /// Prints a line to stdout at once. For commands that say little.
@@ -122,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn lines_are_written_in_order_before_the_end() {
         let place = Place::default();
-        let (lines, written) = Lines::to(place.clone());
+        let (lines, written) = Lines::to(place.clone(), || false);
         for number in 0..5000 {
             lines.line(number.to_string()).await.unwrap();
         }
@@ -134,9 +166,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_is_gone_is_noticed() {
-        let (lines, _written) = Lines::to(Broken);
+        let (lines, _written) = Lines::to(Broken, || false);
         let _ = lines.line("x".into()).await;
         lines.closed().await;
         assert_eq!(lines.line("y".into()).await, Err(Closed));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_is_noticed_without_writing() {
+        let (lines, _written) = Lines::to(Place::default(), || true);
+        lines.closed().await;
     }
 }
