@@ -1,5 +1,6 @@
 //! The mesh's password: from a file, a variable or a prompt, never from the command line.
 
+use std::env::VarError;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -30,10 +31,15 @@ impl Credential {
             return read(path).map(Self::Password);
         }
         if let Some(name) = &options.password_env {
+            let named = variable_text(name);
             let password = std::env::var(name).map_err(|error| {
-                Failure::runtime(format!("password variable {name} (--password-env): {error}"))
+                let why = match error {
+                    VarError::NotPresent => "is not set: give the name of a variable that holds the password",
+                    VarError::NotUnicode(_) => "does not hold UTF-8",
+                };
+                Failure::runtime(format!("--password-env: {named} {why}"))
             })?;
-            return not_empty(password, &format!("the variable {name}"));
+            return not_empty(password, &named);
         }
         if options.ask_password {
             let password = rpassword::prompt_password(format!("Password of {mesh}: ")).map_err(|error| {
@@ -51,6 +57,12 @@ impl Credential {
             ))),
         }
     }
+}
+
+/// The variable in an error. What does not look like a name may be the password itself.
+fn variable_text(name: &str) -> String {
+    let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if name.chars().all(is_name) { format!("the variable {name}") } else { "that variable".to_owned() }
 }
 
 fn not_empty(password: String, place: &str) -> Result<Credential, Failure> {
@@ -94,7 +106,8 @@ fn warn_if_readable_by_others(path: &Path, file: &std::fs::File) {
     let Ok(facts) = file.metadata() else { return };
     let mode = facts.permissions().mode();
     if facts.is_file() && mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:03o}", mode & 0o777), "other users of this machine can read the password: chmod 600 it");
+        let path = path.display();
+        eprintln!("note: {path} can be read by others: chmod 600 {path}");
     }
 }
 
@@ -104,6 +117,12 @@ fn warn_if_readable_by_others(_path: &Path, _file: &std::fs::File) {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_taken_for_a_variable_is_not_repeated() {
+        assert_eq!(variable_text("OPS_PASSWORD_2"), "the variable OPS_PASSWORD_2");
+        assert_eq!(variable_text("hunter2"), "that variable");
+    }
 
     #[test]
     fn a_password_file_holds_one_line() {

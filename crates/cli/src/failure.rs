@@ -62,11 +62,16 @@ impl From<JoinError> for Failure {
             JoinError::Password(PasswordError::WeakPassword { .. }) => Self::runtime(format!(
                 "{text} (--allow-weak-password); `peerchannel key passphrase` makes a good one"
             )),
+            JoinError::Start(StartError::Identity(error)) => error.into(),
             JoinError::Name(_) => Self::usage(format!("name: {text}")),
             JoinError::NoCredential { .. }
             | JoinError::TwoCredentials
             | JoinError::Config(_)
             | JoinError::Resolver { .. }
+            | JoinError::Ticket(_)
+            | JoinError::TicketForged
+            | JoinError::TicketExpired
+            | JoinError::TicketOfOtherMesh { .. }
             | JoinError::OptionOfNode { .. } => Self::usage(text),
             _ => Self::runtime(text),
         }
@@ -75,13 +80,23 @@ impl From<JoinError> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        Self::runtime(with_causes(&error))
+        match error {
+            StartError::Identity(error) => error.into(),
+            error => Self::runtime(with_causes(&error)),
+        }
     }
 }
 
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
-        Self::runtime(with_causes(&error))
+        Self::runtime(match &error {
+            IdentityError::Malformed { path, line: 1, .. }
+                if path.extension().is_none_or(|extension| extension != "epochs") =>
+            {
+                format!("{} is not an identity file: `peerchannel key new FILE` makes one", path.display())
+            }
+            _ => with_causes(&error),
+        })
     }
 }
 

@@ -57,6 +57,18 @@ fn credentials_are_checked_and_the_way_out_is_named() {
     check(&["m", "--ca", "f"], 2, &["certificates are not available in this version"]);
 }
 
+#[test]
+fn a_password_is_not_taken_on_the_command_line_and_not_repeated() {
+    for (args, status) in
+        [("--password hunter2", 2), ("--password=hunter2 --log info", 2), ("--password-env hunter2", 1)]
+    {
+        let ran = run(peerchannel(["node", "m"].into_iter().chain(args.split(' '))), "", AT_ONCE);
+        ran.expect(status, &["--password-env"]);
+        assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
+    }
+    run(peerchannel(["members", "m", "--password"]), "", AT_ONCE).expect(2, &["passwords are not taken"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn an_identity_others_can_read_is_refused() {
@@ -100,6 +112,9 @@ fn addresses_are_checked() {
         &["192.0.2.99:0", "not an address of this machine"],
     );
     check(&["m", "--open", "--listen", "localhost"], 2, &["localhost", "--listen"]);
+    for bad in ["4555", "0.0.0.0", ":4555"] {
+        check(&["m", "--open", "--listen", bad], 2, &["--listen", "ADDRESS:PORT, as 0.0.0.0:4555 or [::]:0"]);
+    }
     check(&["m", "--open", "--advertise", "0.0.0.0:0"], 1, &["0.0.0.0:0", "advertised"]);
     check(&["m", "--open", "--min-neighbors", "9"], 2, &["low 9"]);
 }
@@ -112,7 +127,8 @@ fn resolvers_and_tickets_are_checked() {
     resolver("dns:example.org", 2, &["dns", "not available in this version"]);
     resolver("dht", 2, &["dht", "not available in this version"]);
     resolver("service:xyz@127.0.0.1:1", 2, &["xyz", "64 hex digits"]);
-    resolver("ticket:hello", 1, &["ticket cannot be used"]);
+    resolver("ticket:hello", 2, &["ticket cannot be used"]);
+    resolver("pc1abcdef", 2, &["this is a ticket: write --resolver ticket:pc1"]);
 }
 
 #[test]

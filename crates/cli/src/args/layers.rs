@@ -65,7 +65,8 @@ pub(crate) fn load(global: &Global) -> Result<Settings, Failure> {
 fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Layer, Failure> {
     let mut all = Vec::new();
     for argument in Layer::command().get_arguments() {
-        let Some(option) = argument.get_long() else { continue };
+        // The variable PEERCHANNEL_PASSWORD is a credential, not an option.
+        let Some(option) = argument.get_long().filter(|option| *option != "password") else { continue };
         let name = format!("{PREFIX}{}", option.to_uppercase().replace('-', "_"));
         let Some(value) = variable(&name).filter(|value| !value.is_empty()) else { continue };
         let typed = match argument.get_action() {

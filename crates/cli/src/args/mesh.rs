@@ -1,12 +1,18 @@
 //! The options of every command that joins a mesh.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command, ValueEnum};
 
 const MESH: &str = "Mesh options";
 const CREDENTIAL: &str = "Credential (one is needed)";
+
+/// What every ticket begins with.
+const TICKET_BEGIN: &str = "pc1";
 
 /// How to join a mesh, as far as somebody said it. Nothing is set that nobody set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
@@ -16,15 +22,18 @@ pub(crate) struct MeshOptions {
     #[arg(long, value_name = "NAME", help_heading = MESH)]
     pub(crate) name: Option<String>,
     /// Where to listen; default: any port of all interfaces
-    #[arg(long, value_name = "ADDR:PORT", help_heading = MESH)]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = MESH, value_parser = parse_address)]
     pub(crate) listen: Option<SocketAddr>,
     /// An address others can dial, instead of those of the interfaces (repeatable)
-    #[arg(long, value_name = "ADDR:PORT", help_heading = MESH)]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = MESH, value_parser = parse_address)]
     pub(crate) advertise: Vec<SocketAddr>,
     /// Where to look for the mesh (repeatable): lan (default), static:ADDR[,ADDR...],
     /// ticket:TICKET, service:[NODEKEY@]ADDR[,...]
-    #[arg(long, value_name = "URI", help_heading = MESH)]
+    #[arg(long, value_name = "URI", help_heading = MESH, value_parser = Quiet(check_resolver))]
     pub(crate) resolver: Vec<String>,
+    /// A password here would be seen by everybody on the machine: refused, and not repeated.
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "", value_parser = Quiet(refuse_password))]
+    pub(crate) password: Option<String>,
     /// The mesh's password is the content of this file
     #[arg(long, value_name = "FILE", help_heading = CREDENTIAL, group = "credential")]
     pub(crate) password_file: Option<PathBuf>,
@@ -91,6 +100,40 @@ fn parse_preset(text: &str) -> Result<Preset, String> {
         "lan" | "internet" => Err("not available in this version: use default or peer-channel".into()),
         _ => Err("use default or peer-channel".into()),
     }
+}
+
+/// An address to listen at or to be dialed at.
+pub(super) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| "write ADDRESS:PORT, as 0.0.0.0:4555 or [::]:0".to_owned())
+}
+
+/// Checks a value whose error does not repeat it: it is a secret, or very long.
+#[derive(Debug, Clone, Copy)]
+struct Quiet(fn(&str) -> Result<(), &'static str>);
+
+impl TypedValueParser for Quiet {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<String, clap::Error> {
+        let fault = |why| clap::Error::raw(ErrorKind::ValueValidation, why).with_cmd(command);
+        let Some(text) = value.to_str() else { return Err(fault("a value is not UTF-8\n")) };
+        (self.0)(text).map_err(fault)?;
+        Ok(text.to_owned())
+    }
+}
+
+fn refuse_password(_: &str) -> Result<(), &'static str> {
+    Err(
+        "passwords are not taken on the command line: use --ask-password, --password-file or --password-env\n",
+    )
+}
+
+fn check_resolver(text: &str) -> Result<(), &'static str> {
+    let begin = text.trim().get(..TICKET_BEGIN.len());
+    if begin.is_some_and(|begin| begin.eq_ignore_ascii_case(TICKET_BEGIN)) {
+        return Err("--resolver: this is a ticket: write --resolver ticket:pc1...\n");
+    }
+    Ok(())
 }
 
 fn refuse_certificate(_: &str) -> Result<PathBuf, String> {
