@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// A node driven by JSON lines, for scripts and tests
     Node(NodeArgs),
     /// Who is in the mesh
-    Members(LookArgs),
+    Members(MembersArgs),
     /// How a node stands in the mesh: links, addresses, resolvers, counters
     Status(LookArgs),
     /// Print a ticket that says where the mesh is
@@ -199,11 +199,21 @@ A malformed command is answered by an `error` event. The end of stdin does not l
 pub(crate) struct NodeArgs {
     /// The mesh's name
     pub(crate) mesh: String,
-    /// JSON lines: the only form there is, asked for so that others can be added
-    #[arg(long, required = true)]
+    /// JSON lines: the only form there is, so this may be left out
+    #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) options: MeshOptions,
+}
+
+/// `members`.
+#[derive(Debug, Args)]
+pub(crate) struct MembersArgs {
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+    /// Also those that left (--json always tells of them)
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// `members` and `status`.
@@ -258,7 +268,7 @@ Examples:
   peerchannel chat kitchen --resolver service:NODEKEY@192.0.2.7:4400 --password-file kitchen.pass")]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 is any
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4400")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:4400", value_parser = mesh::parse_address)]
     pub(crate) listen: SocketAddr,
     /// Where registrations are kept: `memory`, or a file
     #[arg(long, value_name = "memory|FILE", default_value = "peerchannel-directory.db")]

@@ -15,6 +15,7 @@ mod printable;
 mod session;
 mod signals;
 mod tuning;
+mod watch;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

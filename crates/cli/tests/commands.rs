@@ -59,6 +59,8 @@ fn publish_names_what_nobody_took() {
 
     let bad = at(&place, &ann.addr(), &["publish", "m", "--channel", ""]);
     run(bad, "", ONLINE).expect(2, &["--channel \"\""]);
+    let all = at(&place, &ann.addr(), &["publish", "m", "--channel", "*"]);
+    run(all, "", ONLINE).expect(2, &["* means all channels"]);
 }
 
 #[test]
@@ -113,7 +115,7 @@ fn members_status_and_invite_look_into_a_mesh() {
     guest.wait("online", ONLINE);
     let mut other = peerchannel(["node", "another", "--json", "--open", "--resolver"]);
     other.arg(format!("ticket:{ticket}"));
-    run(other, "", ONLINE).expect(1, &["ticket is for the mesh", "another"]);
+    run(other, "", ONLINE).expect(2, &["ticket is for the mesh", "another"]);
 
     let nobody = at(&place, "127.0.0.1:9", &["members", "m", "--timeout", "300ms"]);
     run(nobody, "", ONLINE).expect(1, &["nobody", "\"m\"", "doctor"]);
@@ -159,8 +161,33 @@ fn doctor_examines_the_machine_and_a_mesh() {
 
     place.secret("password", "copper lantern misty walnut fable drum");
     let refused = run(at(&place, &ann.addr(), &["doctor", "m", "--timeout", "2s"]), "", ONLINE);
-    refused.expect(1, &["failed"]);
+    refused.expect(1, &["1 check failed"]);
     assert!(refused.stdout.contains("FAIL") && refused.stdout.contains("bad credential"), "{refused:?}");
+}
+
+#[test]
+fn a_wrong_password_ends_a_command_at_once() {
+    let place = Place::new();
+    let ann = place.node("ann", &[]);
+    let address = ann.addr();
+    place.secret("password", "copper lantern misty walnut fable drum");
+    for args in [
+        &["members", "m", "--timeout", "60s"][..],
+        &["publish", "m", "--channel", "c", "--timeout", "60s"],
+        &["subscribe", "m", "--channel", "c"],
+    ] {
+        let ran = run(at(&place, &address, args), "x\n", ONLINE);
+        ran.expect(1, &["bad credential", "your password is not the one of this mesh"]);
+    }
+}
+
+#[test]
+fn subscribe_ends_with_its_reader() {
+    let place = Place::new();
+    let mut subscribe =
+        Proc::start_unread("quiet", at(&place, "127.0.0.1:9", &["subscribe", "m", "--channel", "c"]));
+    subscribe.close_stdout();
+    assert_eq!(subscribe.wait_end(ONLINE).0.code(), Some(0));
 }
 
 #[test]

@@ -20,11 +20,10 @@ pub(super) async fn run(args: InviteArgs, settings: &Settings, mut stop: Stop) -
         }
     };
     // Alone, the ticket would name this process, which is gone in a moment.
-    let ticket = if found { Some(mesh.invite(args.lifetime).await) } else { None };
+    let ticket = match found {
+        Ok(()) => mesh.invite(args.lifetime).await.map_err(|error| Failure::runtime(with_causes(&error))),
+        Err(failure) => Err(failure),
+    };
     session::leave(&mesh).await;
-    match ticket {
-        Some(Ok(ticket)) => say(&ticket),
-        Some(Err(error)) => Err(Failure::runtime(with_causes(&error))),
-        None => Err(look::nobody(&args.mesh, args.timeout)),
-    }
+    say(&ticket?)
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use peerchannel::{MemberInfo, Mesh, MeshStats, Status};
+use peerchannel::{MemberInfo, MemberStatus, Mesh, MeshStats, Status};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use crate::args::{LookArgs, Settings};
+use crate::args::{LookArgs, MembersArgs, Settings};
 use crate::failure::Failure;
 use crate::json::{Line, status_word};
-use crate::notes::Notes;
 use crate::output::say;
 use crate::printable::printable;
 use crate::session;
 use crate::signals::Stop;
+use crate::watch::{nobody, watch};
 
 /// After the first link the members come within a round trip; this long without news means
 /// that they are all there (a guess).
@@ -23,7 +23,8 @@ const QUIET: Duration = Duration::from_millis(400);
 const QUIET_LIMIT: Duration = Duration::from_secs(3);
 
 /// Prints who is there.
-pub(super) async fn members(args: LookArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
+pub(super) async fn members(args: MembersArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
+    let MembersArgs { look: args, all } = args;
     let json = args.json;
     let Some(mesh) = look(args, settings, &mut stop).await? else { return Ok(()) };
     let members = mesh.members().await;
@@ -32,7 +33,30 @@ pub(super) async fn members(args: LookArgs, settings: &Settings, mut stop: Stop)
     if json {
         return say(&Line::members(None, &members).text());
     }
-    say(&members_table(&members))
+    let left = members.iter().filter(|member| member.status == MemberStatus::Left).count();
+    let mut text = members_table(&members, if all { Listing::Everybody } else { Listing::WithoutLeft });
+    if !all && left > 0 {
+        text += &format!("\n({left} left: --all shows them)");
+    }
+    say(&text)
+}
+
+/// Which members are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Those that are here, and those that are gone without a goodbye.
+    WithoutLeft,
+    /// Those that said goodbye as well.
+    Everybody,
+}
+
+/// How far up in the list.
+const fn rank(status: MemberStatus) -> u8 {
+    match status {
+        MemberStatus::Alive => 0,
+        MemberStatus::Failed => 1,
+        MemberStatus::Left => 2,
+    }
 }
 
 /// Prints how this node stands.
@@ -57,47 +81,37 @@ async fn look(args: LookArgs, settings: &Settings, stop: &mut Stop) -> Result<Op
             return Ok(None);
         }
     };
-    if found {
-        return Ok(Some(mesh));
+    if let Err(failure) = found {
+        session::leave(&mesh).await;
+        return Err(failure);
     }
-    session::leave(&mesh).await;
-    Err(nobody(&args.mesh, args.timeout))
-}
-
-/// The failure of a look into a mesh nobody answers for.
-pub(super) fn nobody(mesh: &str, waited: Duration) -> Failure {
-    Failure::runtime(format!(
-        "nobody of the mesh {mesh:?} answered within {waited:?}: is a node running, with the same \
-         password, where --resolver looks? `peerchannel doctor {mesh}` may know more"
-    ))
+    Ok(Some(mesh))
 }
 
 /// Waits for a link, telling why there is none, and then until the members are known.
-pub(super) async fn found(mesh: &Mesh, patience: Duration) -> bool {
-    let (mut events, mut notes) = (mesh.events(), Notes::default());
-    let online = async {
-        loop {
-            tokio::select! {
-                biased;
-                online = mesh.wait_online() => return online.is_ok(),
-                Some(event) = events.next() => notes.tell(&event),
-            }
-        }
-    };
-    if !timeout(patience, online).await.unwrap_or(false) {
-        return false;
+pub(super) async fn found(mesh: &Mesh, patience: Duration) -> Result<(), Failure> {
+    let mut events = mesh.events();
+    tokio::select! {
+        biased;
+        online = timeout(patience, mesh.wait_online()) => match online {
+            Ok(online) => online?,
+            Err(_) => return Err(nobody(mesh, patience).await),
+        },
+        failure = watch(mesh, mesh.events()) => return Err(failure),
     }
     let limit = Instant::now() + QUIET_LIMIT;
     while Instant::now() < limit && matches!(timeout(QUIET, events.next()).await, Ok(Some(_))) {}
-    true
+    Ok(())
 }
 
-/// The members, one per line.
-pub(super) fn members_table(members: &[MemberInfo]) -> String {
-    let name = |member: &MemberInfo| match member.name.as_str() {
-        "" => "-".to_owned(),
-        name => printable(name),
-    };
+/// The members, one per line, those that are here first.
+pub(super) fn members_table(members: &[MemberInfo], listing: Listing) -> String {
+    let mut members: Vec<&MemberInfo> = members
+        .iter()
+        .filter(|member| listing == Listing::Everybody || member.status != MemberStatus::Left)
+        .collect();
+    members.sort_by_key(|member| rank(member.status));
+    let name = |member: &MemberInfo| name_or_dash(member.name.as_str());
     let width = members.iter().map(|member| name(member).chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!("{:<width$}  {:<10}  {:<6}  addresses", "name", "node", "status");
     for member in members {
@@ -114,6 +128,10 @@ pub(super) fn members_table(members: &[MemberInfo]) -> String {
     text
 }
 
+fn name_or_dash(name: &str) -> String {
+    if name.is_empty() { "-".to_owned() } else { printable(name) }
+}
+
 /// How a node stands, for people.
 pub(super) fn status_table(status: &Status, stats: &MeshStats) -> String {
     let list = |addresses: &[std::net::SocketAddr]| {
@@ -123,7 +141,7 @@ pub(super) fn status_table(status: &Status, stats: &MeshStats) -> String {
         "mesh        {}\nnode        {}\nname        {}\nepoch       {}\nonline      {}\nlistens at  {}\nknown as    {}",
         status.mesh,
         status.node,
-        printable(status.name.as_str()),
+        name_or_dash(status.name.as_str()),
         status.epoch.get(),
         if status.online { "yes" } else { "no" },
         status.local_address,

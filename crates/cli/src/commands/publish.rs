@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use crate::args::{PublishArgs, Settings};
 use crate::failure::Failure;
 use crate::input::{self, InputLine};
-use crate::notes::Notes;
 use crate::output::say;
 use crate::session;
 use crate::signals::Stop;
+use crate::watch::{nobody, watch};
 
 /// Longest line that is read: the mesh says more precisely what it takes.
 const LINE_BYTES_MAX: usize = 2 << 20;
@@ -29,6 +29,11 @@ const NAMED_MAX: usize = 20;
 
 /// Publishes.
 pub(super) async fn run(args: PublishArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
+    if args.channel == "*" {
+        return Err(Failure::usage(
+            "--channel *: * means all channels, for `subscribe`: name the one to publish in",
+        ));
+    }
     let source = match &args.file {
         Some(path) => Source::File(Some(std::fs::read(path).map_err(|error| {
             Failure::runtime(format!("--file {}: cannot read it: {error}", path.display()))
@@ -56,9 +61,9 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, mut stop: Stop) 
         };
         tokio::select! {
             why = work => why,
-            () = alone => Some(format!("nobody answered within {:?}", args.timeout)),
+            () = alone => Some(nobody(&mesh, args.timeout).await.to_string()),
             () = stop.requested() => Some("stopped".to_owned()),
-            () = tell(&mesh) => None,
+            failure = watch(&mesh, mesh.events()) => Some(failure.to_string()),
         }
     };
     session::leave(&mesh).await;
@@ -161,15 +166,6 @@ async fn publish(
     }
 }
 
-/// Tells why nobody answers. Ends only by being dropped.
-async fn tell(mesh: &Mesh) {
-    let (mut events, mut notes) = (mesh.events(), Notes::default());
-    while let Some(event) = events.next().await {
-        notes.tell(&event);
-    }
-    std::future::pending::<()>().await;
-}
-
 /// What became of the messages.
 #[derive(Default)]
 struct Ledger {
@@ -213,7 +209,7 @@ impl Ledger {
         }
         let mut text = format!("{} of {} not published", open, count(self.read));
         if let Some(why) = why {
-            text = format!("{why}: {text}");
+            text = format!("{why}\n  {text}");
         }
         let lost = self.outstanding.iter().map(|(line, _)| format!("\n  message {line}: not acknowledged"));
         let refused = self.refused.iter().map(|(line, why)| format!("\n  message {line}: {why}"));

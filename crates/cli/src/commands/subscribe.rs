@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use peerchannel::{Incoming, Mesh, Subscription};
+use peerchannel::{Incoming, Subscription};
 
 use crate::args::{Settings, SubscribeArgs};
 use crate::failure::Failure;
 use crate::json::Line;
-use crate::notes::Notes;
 use crate::output::{Closed, Lines};
 use crate::printable::printable;
 use crate::session;
 use crate::signals::Stop;
+use crate::watch::watch;
 
 /// Prints until the count, the time or a signal ends it.
 pub(super) async fn run(args: SubscribeArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
@@ -27,20 +27,27 @@ pub(super) async fn run(args: SubscribeArgs, settings: &Settings, mut stop: Stop
     };
     let (lines, written) = Lines::stdout();
     let mut printer = Printer { lines: lines.clone(), json: args.json, all, printed: 0 };
-    let mut timed_out = false;
+    let (mut timed_out, mut refused) = (false, None);
     let read = tokio::select! {
-        read = printer.print(&mesh, subscription, args.count) => read,
+        read = printer.print(subscription, args.count) => read,
         () = after(args.timeout) => {
             timed_out = true;
             Ok(())
         }
         () = stop.requested() => Ok(()),
+        failure = watch(&mesh, mesh.events()) => {
+            refused = Some(failure);
+            Ok(())
+        }
         () = lines.closed() => Err(Closed),
     };
     let printed = printer.printed;
     drop((lines, printer));
     session::leave(&mesh).await;
     written.wait().await;
+    if let Some(failure) = refused {
+        return Err(failure);
+    }
     match (args.count, read) {
         // As `head` does it: the reader has enough.
         (_, Err(Closed)) => Ok(()),
@@ -67,28 +74,17 @@ struct Printer {
 }
 
 impl Printer {
-    async fn print(
-        &mut self,
-        mesh: &Mesh,
-        mut subscription: Subscription,
-        count: Option<u64>,
-    ) -> Result<(), Closed> {
-        let (mut events, mut notes) = (mesh.events(), Notes::default());
-        loop {
-            tokio::select! {
-                Some(event) = events.next() => notes.tell(&event),
-                incoming = subscription.next() => {
-                    let Some(incoming) = incoming else { return Ok(()) };
-                    let is_message = matches!(incoming, Incoming::Message(_));
-                    let text = self.text(incoming);
-                    self.lines.line(text).await?;
-                    self.printed += u64::from(is_message);
-                    if count.is_some_and(|count| self.printed >= count) {
-                        return Ok(());
-                    }
-                }
+    async fn print(&mut self, mut subscription: Subscription, count: Option<u64>) -> Result<(), Closed> {
+        while let Some(incoming) = subscription.next().await {
+            let is_message = matches!(incoming, Incoming::Message(_));
+            let text = self.text(incoming);
+            self.lines.line(text).await?;
+            self.printed += u64::from(is_message);
+            if count.is_some_and(|count| self.printed >= count) {
+                break;
             }
         }
+        Ok(())
     }
 
     fn text(&self, incoming: Incoming) -> String {

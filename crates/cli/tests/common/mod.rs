@@ -236,6 +236,11 @@ impl Proc {
         }));
     }
 
+    /// Stops reading its stdout, as `head` does when it has enough.
+    pub(crate) fn close_stdout(&mut self) {
+        drop(self.child.stdout.take());
+    }
+
     /// Its stdout is for people, not JSON.
     pub(crate) fn expect_text(&mut self) {
         self.text = true;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerchannel::{Channel, Mesh, MeshEvent, Published};
+use peerchannel::{Channel, Mesh, Published};
 use tokio::time::timeout;
 
 use super::talk::{self, Outcome};
@@ -70,9 +70,8 @@ async fn talk(mesh: &Mesh, channel: &Channel, lines: &Lines, last: &mut Option<L
         };
         tokio::select! {
             biased;
-            Some(event) = events.next() => match &event {
-                MeshEvent::MemberUp { .. } | MeshEvent::MemberDown { .. } => eprintln!("note: {event}"),
-                _ => notes.tell(&event),
+            Some(event) = events.next() => if let Some(note) = notes.in_chat(&event) {
+                eprintln!("note: {note}");
             },
             Some(direct) = directs.next() => lines.line(direct.to_string()).await?,
             Some(incoming) = inbox.next() => lines.line(incoming.to_string()).await?,

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use peerchannel::{Channel, Incoming, IncomingDirect, MemberInfo, MemberStatus, Mesh, MeshEvent, Published};
+use peerchannel::{Channel, Incoming, IncomingDirect, MemberInfo, MemberStatus, Mesh, Published};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
@@ -91,11 +91,8 @@ async fn chat(mesh: &Mesh, channel: &Channel, terminal: &mut DefaultTerminal) ->
             },
             _ = committed => unsafe_yet = None,
             Some(event) = events.next() => {
-                match &event {
-                    MeshEvent::MemberUp { .. } | MeshEvent::MemberDown { .. } => view.add(Entry::Note(event.to_string())),
-                    _ => if let Some(note) = notes.of(&event) {
-                        view.add(Entry::Note(note));
-                    },
+                if let Some(note) = notes.in_chat(&event) {
+                    view.add(Entry::Note(note));
                 }
                 refresh(mesh, &mut view, unsafe_yet.is_some()).await;
             }

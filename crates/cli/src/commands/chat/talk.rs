@@ -2,7 +2,7 @@
 
 use peerchannel::{Channel, Mesh, NodeId, Published};
 
-use crate::commands::look::{members_table, status_table};
+use crate::commands::look::{Listing, members_table, status_table};
 use crate::failure::with_causes;
 
 pub(super) const HELP: &str = "\
@@ -73,7 +73,7 @@ pub(super) async fn act(mesh: &Mesh, channel: &Channel, line: &str) -> Outcome {
             Err(error) => Outcome::Show(format!("not sent: {}", with_causes(&error))),
         },
         Typed::Members => Outcome::Show(match mesh.members().await {
-            Ok(members) => members_table(&members),
+            Ok(members) => members_table(&members, Listing::WithoutLeft),
             Err(error) => error.to_string(),
         }),
         Typed::Status => Outcome::Show(match (mesh.status().await, mesh.stats().await) {

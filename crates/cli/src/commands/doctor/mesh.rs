@@ -10,6 +10,7 @@ use crate::args::{MeshOptions, Settings};
 use crate::failure::Failure;
 use crate::session;
 use crate::signals::Stop;
+use crate::watch::REFUSED_GRACE;
 
 /// Findings of one mesh: who keeps failing is told once, and not all of a crowd.
 const FINDINGS_MAX: usize = 16;
@@ -42,16 +43,21 @@ pub(super) async fn examine(
     Ok(findings)
 }
 
-async fn watch(mesh: &Mesh, deadline: Instant, patience: Duration) -> Vec<Finding> {
+async fn watch(mesh: &Mesh, mut deadline: Instant, patience: Duration) -> Vec<Finding> {
     let mut events = mesh.events();
     let mut findings: Vec<Finding> = Vec::new();
+    let mut wrong_password = false;
     while let Ok(Some(event)) = timeout_at(deadline, events.next()).await {
         let finding = match &event {
             MeshEvent::NeighborUp { node, address } => {
                 findings.push(Finding::Ok(format!("{} at {address} admitted this node", node.short())));
                 return findings;
             }
+            // One fault, however many notice it; waiting does not mend it.
+            MeshEvent::Refused { reason: Refusal::BadCredential, .. } if wrong_password => continue,
             MeshEvent::Refused { reason: Refusal::BadCredential, .. } => {
+                wrong_password = true;
+                deadline = deadline.min(Instant::now() + REFUSED_GRACE);
                 Finding::Fail(format!("{event}: use the password of the others"))
             }
             MeshEvent::Refused { reason: Refusal::UnknownMesh, .. } => {
@@ -68,6 +74,9 @@ async fn watch(mesh: &Mesh, deadline: Instant, patience: Duration) -> Vec<Findin
         if findings.len() < FINDINGS_MAX && !findings.contains(&finding) {
             findings.push(finding);
         }
+    }
+    if wrong_password {
+        return findings;
     }
     findings.push(Finding::Fail(format!(
         "nobody answered within {patience:?}: is another node running, and does --resolver look where it is?"
