@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 use peerchannel::{
-    Direct, Gap, GapReason, Incoming, IncomingDirect, LinkLoss, MemberInfo, MemberLoss, MemberStatus,
+    Direct, Epoch, Gap, GapReason, Incoming, IncomingDirect, LinkLoss, MemberInfo, MemberLoss, MemberStatus,
     MeshEvent, MeshStats, Message, NeighborLoss, Refusal, neighbor_loss_text,
 };
 use serde::Serialize;
@@ -71,6 +71,8 @@ pub(crate) enum Line {
         last: u64,
         reason: &'static str,
     },
+    /// Own messages that no neighbor acknowledged before the mesh was left: they may be lost.
+    Uncommitted { channel: String, epoch: u64, first: u64, last: u64 },
     /// Read too slowly.
     Lagged { missed: u64, what: &'static str },
     /// An own message was accepted.
@@ -80,6 +82,9 @@ pub(crate) enum Line {
         channel: String,
         epoch: u64,
         seq: u64,
+        // No neighbor has it yet: this node is offline.
+        #[serde(skip_serializing_if = "is_false")]
+        held: bool,
     },
     /// An own direct message arrived.
     DirectSent {
@@ -202,8 +207,9 @@ impl Line {
         })
     }
 
-    /// An event of the mesh. `None` for what only the log is told.
-    pub(crate) fn from_event(event: MeshEvent) -> Option<Self> {
+    /// An event of the mesh; `epoch` is that of this node's join. `None` for what only the log
+    /// is told.
+    pub(crate) fn from_event(event: MeshEvent, epoch: Epoch) -> Option<Self> {
         Some(match event {
             MeshEvent::Online => Self::Online,
             MeshEvent::Offline => Self::Offline,
@@ -245,6 +251,12 @@ impl Line {
             }
             MeshEvent::ResolverFailed { resolver, error } => Self::ResolverFailed { resolver, detail: error },
             MeshEvent::ResolverRecovered { resolver } => Self::ResolverRecovered { resolver },
+            MeshEvent::Uncommitted { channel, first, last } => Self::Uncommitted {
+                channel: channel.as_str().to_owned(),
+                epoch: epoch.get(),
+                first: first.get(),
+                last: last.get(),
+            },
             MeshEvent::Left => Self::Left,
             MeshEvent::Lagged(missed) => Self::Lagged { missed, what: "events" },
             MeshEvent::FilterPanicked | MeshEvent::Overloaded(_) => Self::error(None, "overload", &event),
@@ -421,7 +433,7 @@ mod tests {
             r#"{"event":"error","ref":"r","error":"malformed","detail":"no\nway"}"#,
         );
         check(
-            Line::Published { reference: None, channel: "c".into(), epoch: 2, seq: 3 },
+            Line::Published { reference: None, channel: "c".into(), epoch: 2, seq: 3, held: false },
             r#"{"event":"published","channel":"c","epoch":2,"seq":3}"#,
         );
         check(
@@ -433,7 +445,7 @@ mod tests {
     #[test]
     fn a_refusal_has_a_word_for_scripts_and_a_sentence_for_people() {
         let refused = MeshEvent::Refused { node: None, address: None, reason: Refusal::BadCredential };
-        let text = Line::from_event(refused).unwrap().text();
+        let text = Line::from_event(refused, Epoch::new(1).unwrap()).unwrap().text();
         assert!(text.contains(r#""reason":"bad_credential","detail":"bad credential"#), "{text}");
     }
 }

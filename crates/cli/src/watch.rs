@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use peerchannel::{Events, Mesh, MeshEvent, Refusal};
+use peerchannel::{Events, Mesh, MeshEvent, Refusal, ResolverInfo};
 use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
@@ -50,20 +50,18 @@ pub(crate) async fn watch(mesh: &Mesh, mut events: Events) -> Failure {
 /// The failure of a command that found nobody of a mesh, with what is known about why.
 pub(crate) async fn nobody(mesh: &Mesh, waited: Duration) -> Failure {
     let name = mesh.mesh_name();
-    let mut text = format!("nobody of the mesh {:?} answered within {waited:?}", name.as_str());
-    let mut silent = false;
-    if let Ok(status) = mesh.status().await {
-        for resolver in status.resolvers {
-            if let Some(error) = resolver.error {
-                silent = true;
-                text += &format!("; resolver {} does not answer: {error}", resolver.resolver);
-            }
-        }
-    }
-    text += if silent {
-        ": is it running there?"
-    } else {
-        ": is a node running, with the same password, where --resolver looks?"
-    };
-    Failure::runtime(format!("{text} `peerchannel doctor {name}` may know more"))
+    let resolvers = mesh.status().await.map(|status| status.resolvers).unwrap_or_default();
+    let asked: Vec<String> = resolvers
+        .into_iter()
+        .map(|ResolverInfo { resolver, error, .. }| match error {
+            Some(error) => format!("{resolver}, which does not answer ({error})"),
+            None => resolver,
+        })
+        .collect();
+    Failure::runtime(format!(
+        "nobody of the mesh {:?} was found within {waited:?}; asked: {}. Is a node running, with the same \
+         password, where --resolver looks? `peerchannel doctor {name}` may know more",
+        name.as_str(),
+        asked.join(", ")
+    ))
 }

@@ -159,3 +159,22 @@ fn a_slow_reader_is_told_what_it_missed() {
         .max(missed["missed"].as_u64().unwrap());
     assert_eq!(came + missed, 80, "each of them came or is counted");
 }
+
+#[test]
+fn what_nobody_acknowledged_is_named_at_the_end() {
+    let place = Place::new();
+    let mut alone = place.node("alone", &[]);
+    alone.wait("listening", ONLINE);
+    for text in ["one", "two"] {
+        alone.send(&json!({ "cmd": "publish", "channel": "c", "payload": text }));
+    }
+    let published = alone.wait_from(0, "published", ONLINE, |event| event["seq"] == 2).event;
+    assert_eq!(published["held"], true, "{published}");
+    alone.send(&json!({ "cmd": "leave" }));
+    assert_eq!(alone.wait_end(ONLINE).0.code(), Some(1));
+    let lost = alone.wait("uncommitted", ONLINE).event;
+    assert_eq!(
+        (&lost["channel"], &lost["epoch"], &lost["first"], &lost["last"]),
+        (&json!("c"), &published["epoch"], &json!(1), &json!(2))
+    );
+}

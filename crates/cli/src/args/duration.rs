@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Longest time that is accepted: a week. Beyond, somebody mistook the unit.
 const SECONDS_MAX: f64 = 7.0 * 24.0 * 3600.0;
 
+const EXPECTED: &str = "expected a time as 500ms, 30s, 5m or 1h; a number alone is seconds";
+
 /// Parses a time; the error says what is expected.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
@@ -15,9 +17,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         "ms" => 0.001,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("expected a number with ms, s, m or h, as 500ms, 30s or 5m".into()),
+        _ => return Err(EXPECTED.into()),
     };
-    let number: f64 = number.parse().map_err(|_| "expected a time as 500ms, 30s or 5m".to_owned())?;
+    let number: f64 = number.parse().map_err(|_| EXPECTED.to_owned())?;
     let seconds = number * scale;
     if (0.0..=SECONDS_MAX).contains(&seconds) {
         Ok(Duration::from_secs_f64(seconds))

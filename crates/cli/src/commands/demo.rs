@@ -85,10 +85,14 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     ))?;
     let started = Instant::now();
     let members = join(nodes).await?;
-    say(&format!("  started    {nodes} nodes, each with the password stretched (Argon2id, 64 MiB)"))?;
+    say(&format!(
+        "  started    {nodes} nodes, each with the password stretched, so that guessing it is slow\n\
+         \x20            and costly (Argon2id, 64 MiB a guess)"
+    ))?;
     let formed = form(&members, started).await?;
     say(&format!(
-        "  formed     {}: both ends of each proved the password (CPace) over QUIC; ready after {}",
+        "  formed     {}: over QUIC; both ends of each proved the password\n\
+         \x20            without showing it (CPace); ready after {}",
         shape(&members).await?,
         millis(formed)
     ))?;
@@ -187,7 +191,7 @@ async fn form(members: &[Mesh], started: Instant) -> Result<Duration, Failure> {
             live_end();
             return Ok(started.elapsed());
         }
-        live(&format!("forming: {} links, {known} of {count} members know all others", links / 2));
+        live(&format!("forming: {}, {known} of {count} members know all others", links_text(links / 2)));
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -208,7 +212,11 @@ async fn shape(members: &[Mesh]) -> Result<String, Failure> {
     } else {
         "everyone linked to a few"
     };
-    Ok(format!("{kind}, {} links", ends / 2))
+    Ok(format!("{kind}, {}", links_text(ends / 2)))
+}
+
+fn links_text(links: u64) -> String {
+    if links == 1 { "1 link".to_owned() } else { format!("{links} links") }
 }
 
 /// Lets every member publish at once and waits until every member has everything.

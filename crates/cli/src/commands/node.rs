@@ -13,7 +13,7 @@ mod publisher;
 
 use std::time::Duration;
 
-use peerchannel::{DirectError, Directs, Events, Mesh, NodeId};
+use peerchannel::{DirectError, Directs, Events, Mesh, MeshEvent, NodeId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -100,7 +100,7 @@ impl Node {
         loop {
             tokio::select! {
                 Some(event) = self.events.next() => {
-                    if let Some(line) = Line::from_event(event) {
+                    if let Some(line) = Line::from_event(event, self.mesh.epoch()) {
                         self.say(line).await?;
                     }
                 }
@@ -236,14 +236,26 @@ impl Node {
         }
         session::leave(&mesh).await;
         sending.shutdown().await;
+        let (mut lost, mut writable) = (0u64, true);
         while let Some(event) = events.try_next() {
-            if let Some(line) = Line::from_event(event)
+            if let MeshEvent::Uncommitted { first, last, .. } = &event {
+                lost = lost.saturating_add(last.get().saturating_sub(first.get()).saturating_add(1));
+            }
+            if writable
+                && let Some(line) = Line::from_event(event, mesh.epoch())
                 && timeout(Duration::from_millis(50), lines.line(line.text())).await.is_err()
             {
-                break;
+                writable = false;
             }
         }
-        ended.map_err(|Closed| Failure::runtime("nobody reads stdout any more: left the mesh"))
+        ended.map_err(|Closed| Failure::runtime("nobody reads stdout any more: left the mesh"))?;
+        match lost {
+            0 => Ok(()),
+            1 => Err(Failure::runtime("left before anybody acknowledged 1 message: it may be lost")),
+            _ => Err(Failure::runtime(format!(
+                "left before anybody acknowledged {lost} messages: they may be lost"
+            ))),
+        }
     }
 }
 

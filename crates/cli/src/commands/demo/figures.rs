@@ -62,9 +62,10 @@ impl fmt::Display for Figures {
         let others = self.members - 1;
         writeln!(
             f,
-            "  published  {} messages by {} members; each should reach {others} others: {} deliveries",
+            "  published  {} messages by {} members; each should reach {others} {}: {} deliveries",
             grouped(self.published),
             self.members,
+            if others == 1 { "other" } else { "others" },
             grouped(self.expected)
         )?;
         writeln!(
@@ -94,10 +95,11 @@ impl fmt::Display for Figures {
         )?;
         write!(
             f,
-            "  trouble    {} gaps, {} bad signatures, {} messages fetched by repair",
+            "  loss       {} gaps, {} bad signatures ({} {} by repair, which is normal under load)",
             self.gaps,
             self.bad_signatures,
-            grouped(self.repairs)
+            grouped(self.repairs),
+            if self.repairs == 1 { "message came" } else { "messages came" }
         )
     }
 }

@@ -25,8 +25,12 @@ pub(super) fn start(mesh: Mesh, lines: Lines) -> (mpsc::Sender<PublishOrder>, Jo
     let task = tokio::spawn(async move {
         while let Some(PublishOrder { message, reference }) = orders.recv().await {
             let channel = mesh.channel(&message.channel);
+            let reliable = message.lane == PublishLane::Reliable;
             let line = match publish(&channel, message).await {
-                Ok((channel, epoch, seq)) => Line::Published { reference, channel, epoch, seq },
+                Ok((channel, epoch, seq)) => {
+                    let held = reliable && !mesh.is_online();
+                    Line::Published { reference, channel, epoch, seq, held }
+                }
                 Err(error) => Line::error(reference, word(&error), &error),
             };
             if lines.line(line.text()).await.is_err() {
