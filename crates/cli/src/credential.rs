@@ -1,11 +1,12 @@
 //! The mesh's password: from a file, a variable or a prompt, never from the command line.
 
 use std::env::VarError;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use crate::args::MeshOptions;
 use crate::failure::Failure;
+use crate::signals::Stop;
 
 /// Longest password file that is read: one line of at most 1024 bytes, and room to say so.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -23,7 +24,7 @@ pub(crate) enum Credential {
 
 impl Credential {
     /// Finds the credential for a mesh. Asks the terminal only where that was chosen.
-    pub(crate) fn find(mesh: &str, options: &MeshOptions) -> Result<Self, Failure> {
+    pub(crate) async fn find(mesh: &str, options: &MeshOptions, stop: &mut Stop) -> Result<Self, Failure> {
         if options.open {
             return Ok(Self::Open);
         }
@@ -42,12 +43,7 @@ impl Credential {
             return not_empty(password, &named);
         }
         if options.ask_password {
-            let password = rpassword::prompt_password(format!("Password of {mesh}: ")).map_err(|error| {
-                Failure::runtime(format!(
-                    "cannot ask for a password here ({error}): use --password-file or --password-env"
-                ))
-            })?;
-            return not_empty(password, "what was typed");
+            return not_empty(ask(mesh, stop).await?, "what was typed");
         }
         match std::env::var(VARIABLE) {
             Ok(password) => not_empty(password, &format!("the variable {VARIABLE}")),
@@ -56,6 +52,68 @@ impl Credential {
                  --ask-password; or --open for a mesh that anyone may join who knows its name"
             ))),
         }
+    }
+}
+
+/// Asks the terminal. A prompt cannot be interrupted, so a thread waits for it, and the
+/// terminal is put right for it when the person does not want to go on.
+async fn ask(mesh: &str, stop: &mut Stop) -> Result<String, Failure> {
+    let terminal = terminal::State::save();
+    let text = format!("Password of {mesh}: ");
+    let typed = tokio::task::spawn_blocking(move || rpassword::prompt_password(text));
+    let typed = tokio::select! {
+        typed = typed => typed.unwrap_or_else(|error| Err(std::io::Error::other(error))),
+        () = stop.requested() => {
+            terminal.restore();
+            return Err(Failure::Interrupted);
+        }
+    };
+    typed.map_err(|error| match error.kind() {
+        // Ctrl-C, read as a key.
+        ErrorKind::Interrupted => Failure::Interrupted,
+        _ => Failure::runtime(format!(
+            "cannot ask for a password here ({error}): use --password-file or --password-env"
+        )),
+    })
+}
+
+#[cfg(unix)]
+mod terminal {
+    //! How the terminal was before it was told not to show what is typed.
+
+    use std::fs::File;
+
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+
+    pub(super) struct State(Option<(File, Termios)>);
+
+    impl State {
+        pub(super) fn save() -> Self {
+            let terminal = File::open("/dev/tty").ok();
+            Self(terminal.and_then(|terminal| tcgetattr(&terminal).ok().map(|state| (terminal, state))))
+        }
+
+        pub(super) fn restore(&self) {
+            if let Some((terminal, state)) = &self.0 {
+                // Where it cannot be put right, nothing more can be done.
+                let _ = tcsetattr(terminal, OptionalActions::Now, state);
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod terminal {
+    //! Consoles put themselves right when a process ends.
+
+    pub(super) struct State;
+
+    impl State {
+        pub(super) const fn save() -> Self {
+            Self
+        }
+
+        pub(super) const fn restore(&self) {}
     }
 }
 

@@ -5,6 +5,9 @@ use std::fmt;
 
 use peerchannel::{IdentityError, JoinError, Left, PasswordError, StartError};
 
+/// What a shell makes of a process that was interrupted.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// A failed command: what was wrong, with which value, and what to do.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -12,6 +15,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It was asked for properly and did not work: status 1.
     Runtime(String),
+    /// A person changed their mind at a prompt: status 130, and nothing to say.
+    Interrupted,
 }
 
 impl Failure {
@@ -28,6 +33,7 @@ impl Failure {
         match self {
             Self::Runtime(_) => 1,
             Self::Usage(_) => 2,
+            Self::Interrupted => INTERRUPTED,
         }
     }
 }
@@ -36,6 +42,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(text) | Self::Runtime(text) => f.write_str(text),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }

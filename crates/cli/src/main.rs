@@ -34,7 +34,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if !matches!(failure, Failure::Interrupted) {
+                eprintln!("error: {failure}");
+            }
             ExitCode::from(failure.status())
         }
     }
@@ -45,7 +47,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
     // A log on the terminal would tear the chat's screen.
     let on_screen = matches!(&cli.command, Command::Chat(chat) if commands::is_full_screen(chat));
     if !(on_screen && std::io::stderr().is_terminal()) {
-        start_log(settings.log.as_deref().unwrap_or(LOG_DEFAULT))?;
+        // What the log would warn of is among the doctor's findings.
+        let default = if matches!(cli.command, Command::Doctor(_)) { "error" } else { LOG_DEFAULT };
+        start_log(settings.log.as_deref().unwrap_or(default))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -22,19 +22,24 @@ pub(crate) async fn join(
     settings: &Settings,
     stop: &mut Stop,
 ) -> Result<Option<Mesh>, Failure> {
-    let join = prepare(mesh, options, settings)?;
+    let join = prepare(mesh, options, settings, stop).await?;
     tokio::select! {
         joined = join.into_future() => Ok(Some(joined?)),
         () = stop.requested() => Ok(None),
     }
 }
 
-fn prepare(mesh: &str, options: MeshOptions, settings: &Settings) -> Result<Join, Failure> {
+async fn prepare(
+    mesh: &str,
+    options: MeshOptions,
+    settings: &Settings,
+    stop: &mut Stop,
+) -> Result<Join, Failure> {
     let options = settings.complete(options);
     peerchannel::MeshName::new(mesh)
         .map_err(|error| Failure::usage(format!("mesh name {mesh:?}: {error}")))?;
     let mut join = Mesh::join(mesh).config(config(&options, settings));
-    join = match Credential::find(mesh, &options)? {
+    join = match Credential::find(mesh, &options, stop).await? {
         Credential::Open => join.open(),
         Credential::Password(password) => join.password(password),
     };

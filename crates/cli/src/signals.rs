@@ -2,15 +2,14 @@
 
 use std::io;
 
+use crate::failure::INTERRUPTED;
+
 /// Hears the wish to stop. The first one is answered by leaving gracefully, a second one ends
 /// the process at once.
 #[derive(Debug)]
 pub(crate) struct Stop {
     receiver: tokio::sync::watch::Receiver<bool>,
 }
-
-/// What a shell makes of a process that was interrupted.
-const INTERRUPTED: i32 = 130;
 
 impl Stop {
     /// Listens from here on. Must be called within a runtime.
@@ -21,7 +20,7 @@ impl Stop {
             signals.next().await;
             sender.send_replace(true);
             signals.next().await;
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
         Ok(Self { receiver })
     }

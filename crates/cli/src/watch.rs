@@ -54,7 +54,8 @@ pub(crate) async fn nobody(mesh: &Mesh, waited: Duration) -> Failure {
     let asked: Vec<String> = resolvers
         .into_iter()
         .map(|ResolverInfo { resolver, error, .. }| match error {
-            Some(error) => format!("{resolver}, which does not answer ({error})"),
+            Some(error) if error.starts_with(&resolver) => error,
+            Some(error) => format!("{resolver} ({error})"),
             None => resolver,
         })
         .collect();

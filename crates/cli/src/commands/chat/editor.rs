@@ -1,13 +1,26 @@
 //! The input line of the full-screen chat: text and a cursor.
 
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation as _;
+
 /// Longest line that can be typed, in bytes: a page of text.
 const BYTES_MAX: usize = 4096;
+
+/// What was taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removed {
+    /// Something that has one width everywhere.
+    Plain,
+    /// Something whose width terminals disagree about: traces of it may be left.
+    Wide,
+}
 
 /// A line being typed.
 #[derive(Debug, Default)]
 pub(super) struct Editor {
     text: String,
-    // A character boundary of `text`.
+    // A boundary of `text` between characters; the keys move it by what is seen as one.
     cursor: usize,
 }
 
@@ -25,25 +38,31 @@ impl Editor {
         }
     }
 
-    pub(super) fn backspace(&mut self) {
-        if let Some(previous) = self.text[..self.cursor].chars().next_back() {
-            self.cursor -= previous.len_utf8();
-            self.text.remove(self.cursor);
-        }
+    /// Takes away what stands before the cursor.
+    pub(super) fn backspace(&mut self) -> Removed {
+        let end = self.cursor;
+        self.left();
+        self.remove(self.cursor..end)
     }
 
-    pub(super) fn delete(&mut self) {
-        if self.cursor < self.text.len() {
-            self.text.remove(self.cursor);
-        }
+    /// Takes away what stands at the cursor.
+    pub(super) fn delete(&mut self) -> Removed {
+        let length = self.text[self.cursor..].graphemes(true).next().map_or(0, str::len);
+        self.remove(self.cursor..self.cursor + length)
+    }
+
+    fn remove(&mut self, range: Range<usize>) -> Removed {
+        let plain = self.text[range.clone()].is_ascii();
+        self.text.replace_range(range, "");
+        if plain { Removed::Plain } else { Removed::Wide }
     }
 
     pub(super) fn left(&mut self) {
-        self.cursor -= self.text[..self.cursor].chars().next_back().map_or(0, char::len_utf8);
+        self.cursor -= self.text[..self.cursor].graphemes(true).next_back().map_or(0, str::len);
     }
 
     pub(super) fn right(&mut self) {
-        self.cursor += self.text[self.cursor..].chars().next().map_or(0, char::len_utf8);
+        self.cursor += self.text[self.cursor..].graphemes(true).next().map_or(0, str::len);
     }
 
     pub(super) const fn home(&mut self) {
@@ -64,6 +83,22 @@ impl Editor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_press_takes_away_what_is_seen_as_one() {
+        let mut editor = Editor::default();
+        for character in "ae\u{301}👩‍👩‍👧🇩🇪".chars() {
+            editor.insert(character);
+        }
+        assert_eq!(editor.backspace(), Removed::Wide);
+        assert_eq!(editor.backspace(), Removed::Wide);
+        assert_eq!(editor.parts(), ("ae\u{301}", 4));
+        editor.left();
+        assert_eq!(editor.delete(), Removed::Wide);
+        assert_eq!(editor.backspace(), Removed::Plain);
+        assert_eq!(editor.backspace(), Removed::Plain);
+        assert_eq!(editor.parts(), ("", 0));
+    }
 
     #[test]
     fn the_cursor_stays_between_characters() {

@@ -91,7 +91,7 @@ async fn talk(mesh: &Mesh, channel: &Channel, lines: &Lines, last: &mut Option<L
                 Some(InputLine::Bytes(bytes)) => {
                     match talk::act(mesh, channel, &String::from_utf8_lossy(&bytes)).await {
                         Outcome::Nothing => {}
-                        Outcome::Show(text) => lines.line(text).await?,
+                        Outcome::Show(text) | Outcome::Invite(text) => lines.line(text).await?,
                         Outcome::Said(published) => *last = Some(Last { published, committed: false }),
                         Outcome::Quit => ending = true,
                     }

@@ -9,6 +9,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::editor::Removed;
 use super::talk::{self, Outcome};
 use super::view::{Entry, Listed, View};
 use crate::failure::Failure;
@@ -28,6 +29,10 @@ const REFRESH: Duration = Duration::from_millis(500);
 
 /// Messages shown before the screen is drawn again: a flood must not be drawn one by one.
 const BURST_MAX: usize = 256;
+
+/// How to get a ticket in one line.
+const INVITE_HINT: &str =
+    "(the list of members is back with Enter; `peerchannel invite MESH` prints a ticket in one line)";
 
 /// Chats until `/quit`, Ctrl-C or a signal. The terminal is as it was when this returns.
 pub(super) async fn run(mesh: &Mesh, channel: &Channel, mut stop: Stop) -> Result<(), Failure> {
@@ -71,8 +76,10 @@ async fn chat(mesh: &Mesh, channel: &Channel, terminal: &mut DefaultTerminal) ->
                 Some(Err(error)) => return Err(error),
                 Some(Ok(key)) => match press(&mut view, &key) {
                     Pressed::Nothing => {}
+                    Pressed::Redraw => terminal.clear()?,
                     Pressed::Quit => return Ok(()),
                     Pressed::Line(line) => {
+                        view.without_list = false;
                         if typed.try_send(line).is_err() {
                             view.add(Entry::Note("not sent: the mesh is busy, try again".into()));
                         }
@@ -83,6 +90,11 @@ async fn chat(mesh: &Mesh, channel: &Channel, terminal: &mut DefaultTerminal) ->
                 Outcome::Nothing => {}
                 Outcome::Quit => return Ok(()),
                 Outcome::Show(text) => view.add(Entry::Note(text)),
+                Outcome::Invite(text) => {
+                    view.add(Entry::Note(text));
+                    view.add(Entry::Note(INVITE_HINT.into()));
+                    view.without_list = true;
+                }
                 Outcome::Said(published) => {
                     let text = printable(line.strip_prefix('/').unwrap_or(&line).trim_end());
                     view.add(Entry::Message { name: own_name(mesh), text, own: true });
@@ -141,8 +153,19 @@ fn typist(mesh: Mesh, channel: Channel) -> (mpsc::Sender<String>, mpsc::Receiver
 
 enum Pressed {
     Nothing,
+    // What was taken away may have left traces.
+    Redraw,
     Line(String),
     Quit,
+}
+
+impl From<Removed> for Pressed {
+    fn from(removed: Removed) -> Self {
+        match removed {
+            Removed::Plain => Self::Nothing,
+            Removed::Wide => Self::Redraw,
+        }
+    }
 }
 
 fn press(view: &mut View, event: &Event) -> Pressed {
@@ -159,8 +182,8 @@ fn press(view: &mut View, event: &Event) -> Pressed {
         KeyCode::Char('a') if control => view.editor.home(),
         KeyCode::Char('e') if control => view.editor.end(),
         KeyCode::Char(character) if !control => view.editor.insert(character),
-        KeyCode::Backspace => view.editor.backspace(),
-        KeyCode::Delete => view.editor.delete(),
+        KeyCode::Backspace => return view.editor.backspace().into(),
+        KeyCode::Delete => return view.editor.delete().into(),
         KeyCode::Left => view.editor.left(),
         KeyCode::Right => view.editor.right(),
         KeyCode::Home => view.editor.home(),

@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Nothing,
     /// Text for the one who typed.
     Show(String),
+    /// A ticket, to be copied.
+    Invite(String),
     /// A message was accepted.
     Said(Published),
     Quit,
@@ -80,10 +82,10 @@ pub(super) async fn act(mesh: &Mesh, channel: &Channel, line: &str) -> Outcome {
             (Ok(status), Ok(stats)) => status_table(&status, &stats),
             (Err(error), _) | (_, Err(error)) => error.to_string(),
         }),
-        Typed::Invite => Outcome::Show(match mesh.invite(None).await {
-            Ok(ticket) => format!("others join with --resolver ticket:{ticket}"),
-            Err(error) => with_causes(&error),
-        }),
+        Typed::Invite => match mesh.invite(None).await {
+            Ok(ticket) => Outcome::Invite(format!("others join with --resolver and:\nticket:{ticket}")),
+            Err(error) => Outcome::Show(with_causes(&error)),
+        },
         Typed::Direct { to, text } => Outcome::Show(match member(mesh, to).await {
             Err(why) => why,
             Ok(node) => match mesh.send_direct(node, text.to_owned()).await {

@@ -7,6 +7,7 @@ use ratatui::layout::{Constraint, Layout, Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph};
+use unicode_segmentation::UnicodeSegmentation as _;
 
 use super::editor::Editor;
 
@@ -44,6 +45,8 @@ pub(super) struct View {
     pub(super) online: bool,
     pub(super) members: Vec<Listed>,
     pub(super) editor: Editor,
+    // No list beside the conversation, so that a long line can be copied.
+    pub(super) without_list: bool,
     entries: VecDeque<Entry>,
     // Rows the conversation is scrolled back by.
     back: usize,
@@ -81,7 +84,7 @@ impl View {
         .areas(frame.area());
         let bar = Style::new().add_modifier(Modifier::REVERSED);
         frame.render_widget(Paragraph::new(self.title.as_str()).style(bar), head);
-        let with_members = body.width >= WIDTH_WITH_MEMBERS;
+        let with_members = body.width >= WIDTH_WITH_MEMBERS && !self.without_list;
         let [conversation, members] = Layout::horizontal([
             Constraint::Min(1),
             Constraint::Length(if with_members { MEMBERS_WIDTH } else { 0 }),
@@ -152,11 +155,11 @@ impl View {
 /// The text without what fills its first `width` columns.
 fn skip_width(text: &str, width: usize) -> &str {
     let mut skipped = 0;
-    for (index, character) in text.char_indices() {
+    for (index, shown) in text.grapheme_indices(true) {
         if skipped >= width {
             return &text[index..];
         }
-        skipped += width_of(character);
+        skipped += Span::raw(shown).width();
     }
     ""
 }

@@ -33,7 +33,7 @@ pub(super) async fn examine(
         Ok(Some(mesh)) => mesh,
         Ok(None) => return Ok(Vec::new()),
         Err(Failure::Runtime(why)) => return Ok(vec![Finding::Fail(why)]),
-        Err(usage @ Failure::Usage(_)) => return Err(usage),
+        Err(failure) => return Err(failure),
     };
     let findings = tokio::select! {
         findings = watch(&mesh, Instant::now() + patience, patience) => findings,
