@@ -73,6 +73,7 @@ impl Node {
             verdict: None,
             owed_baseline: None,
             lanes_finished: 0,
+            replaced: false,
             level: Level::Low,
             told_congested: false,
             announce: std::collections::BTreeMap::new(),
@@ -280,6 +281,7 @@ impl Node {
         self.send_waiting_directs(now, peer, id);
         self.send_digest(now, id);
         self.resume_suspicions(now);
+        self.sweep_replaced(now, peer);
         self.timers.set_by(Timer::Maintain, now);
     }
 

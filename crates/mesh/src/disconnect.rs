@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerchannel_wire::{Disconnect, DisconnectReason, LinkPurpose, Refuse, RefuseReason};
+use peerchannel_wire::{Disconnect, DisconnectReason, LinkPurpose, NodeId, Refuse, RefuseReason};
 
 use crate::connect::PAUSE_AFTER_GOODBYE;
 use crate::input::LinkId;
@@ -123,7 +123,12 @@ impl Node {
     }
 
     pub(crate) fn on_link_closed(&mut self, now: Time, id: LinkId, loss: NeighborLoss) {
+        let waits = self.awaits_replacement(id);
         let Some(link) = self.links.get_mut(id) else { return };
+        if waits {
+            link.replaced = true;
+            return self.timers.set(Timer::Link(id), now + DRAIN_LIMIT);
+        }
         let (was_up, was_present) = (link.carries_floods(), link.is_present());
         let unanswered =
             link.opened_by_us() && matches!(link.state, LinkState::Awaiting | LinkState::Connecting);
@@ -151,8 +156,30 @@ impl Node {
             self.candidates.pause(peer, now + PAUSE_AFTER_SILENCE);
         }
         self.timers.set_by(Timer::Maintain, now);
+        self.sweep_replaced(now, peer);
         if self.leaving == Leaving::Closing && self.links.is_empty() {
             self.left();
+        }
+    }
+
+    /// Whether a duplicate was dropped by its peer in favor of a link that is not up here yet:
+    /// its Welcome may still be on the way, and the peer is a neighbor all along.
+    fn awaits_replacement(&self, id: LinkId) -> bool {
+        let Some(link) = self.links.get(id) else { return false };
+        link.state == LinkState::Draining(DisconnectReason::DuplicateNeighbor)
+            && !link.replaced
+            && self.links.iter().any(|other| other.peer == link.peer && other.counts() && !other.is_up())
+    }
+
+    /// Ends duplicates whose replacement is up, or will never be.
+    pub(crate) fn sweep_replaced(&mut self, now: Time, peer: NodeId) {
+        let of_peer = || self.links.iter().filter(|link| link.peer == peer);
+        if of_peer().any(|link| link.counts() && !link.is_up()) {
+            return;
+        }
+        let replaced = of_peer().find(|link| link.replaced).map(|link| link.id);
+        if let Some(id) = replaced {
+            self.on_link_closed(now, id, NeighborLoss::Disconnected(DisconnectReason::DuplicateNeighbor));
         }
     }
 

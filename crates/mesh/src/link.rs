@@ -77,6 +77,8 @@ pub(crate) struct Link {
     /// stood when the link came up.
     pub(crate) owed_baseline: Option<Vec<Position>>,
     pub(crate) lanes_finished: u8,
+    /// It is over, and only stands for its peer until the link that replaces it is up.
+    pub(crate) replaced: bool,
     pub(crate) level: Level,
     /// We told the neighbor that we announce instead of pushing.
     pub(crate) told_congested: bool,

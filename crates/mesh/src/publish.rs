@@ -150,7 +150,7 @@ impl Node {
 
     fn check_window(&mut self, now: Time, size: usize) -> Result<(), PublishError> {
         let unconfirmed = self.publishing.unconfirmed_bytes();
-        if self.links.flooding().next().is_none() {
+        if !self.links.has_neighbors() {
             let limit = self.config.held_alone_bytes;
             if unconfirmed + size > limit {
                 self.publishing.refused = true;
@@ -335,7 +335,7 @@ impl Node {
 
     pub(crate) fn tell_ready(&mut self, _now: Time) {
         if self.publishing.refused {
-            let alone = self.links.flooding().next().is_none();
+            let alone = !self.links.has_neighbors();
             let limit = if alone { self.config.held_alone_bytes } else { self.config.publish_window_bytes };
             // Half free, so that publishers are not woken for one message each.
             if self.publishing.unconfirmed_bytes() <= limit / 2 && (alone || !self.queues_are_high()) {

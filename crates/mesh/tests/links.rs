@@ -31,6 +31,33 @@ fn two_nodes_link_once_and_know_each_other() {
 }
 
 #[test]
+fn a_neighbor_is_one_all_along_while_duplicate_links_are_sorted_out() {
+    for slow in 0..4 {
+        for millis in [1, 7, 15, 40, 200] {
+            for after in [0, 3, 11, 26] {
+                let mut world = World::new(2, &Config::default());
+                world.slow.insert(slow, Duration::from_millis(millis));
+                for index in 0..2 {
+                    world.members[index].knows = vec![1 - index];
+                    world.start(index);
+                    world.run_for(Duration::from_millis(after));
+                }
+                world.run_for(5 * SECOND);
+                for (a, b) in [(0, 1), (1, 0)] {
+                    let case = format!("wire {slow} slow by {millis} ms, started {after} ms apart, node {a}");
+                    assert!(world.linked(a, b), "{case}");
+                    let count =
+                        |what: fn(&Event) -> bool| world.members[a].events.iter().filter(|e| what(e)).count();
+                    assert_eq!(count(|e| matches!(e, Event::NeighborUp { .. })), 1, "{case}");
+                    assert_eq!(count(|e| matches!(e, Event::NeighborDown { .. })), 0, "{case}");
+                    assert_eq!(count(|e| matches!(e, Event::Offline)), 0, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn nine_nodes_become_a_complete_graph_from_one_address() {
     let mut world = World::new(9, &Config::default());
     for index in 0..9 {

@@ -79,6 +79,8 @@ pub struct World {
     last: BTreeMap<(usize, String), u64>,
     forged: bool,
     frames: u64,
+    /// Wires, in the order they were made, that take longer than others.
+    pub slow: BTreeMap<usize, Duration>,
 }
 
 pub fn channel(name: &str) -> ChannelName {
@@ -118,6 +120,7 @@ impl World {
             last: BTreeMap::new(),
             forged: false,
             frames: 0,
+            slow: BTreeMap::new(),
         };
         for _ in 0..count {
             world.add(config, Vec::new());
@@ -451,18 +454,18 @@ impl World {
             Output::Finish { link, farewell } => {
                 let Some(wire) = self.by_link.get(&(index, link)).copied() else { return };
                 let to = self.other(wire, index, link);
-                self.later(self.now + DELAY, Happening::LanesFinished { wire, to });
+                self.later(self.arrival(wire), Happening::LanesFinished { wire, to });
                 self.send_control(index, link, &farewell.into());
                 self.by_link.remove(&(index, link));
                 self.input(index, Input::LinkClosed { link, loss: LinkLoss::ClosedLocally });
                 let loss = LinkLoss::ClosedByPeer("finished".into());
-                self.later(self.now + DELAY, Happening::Gone { wire, to, loss });
+                self.later(self.arrival(wire), Happening::Gone { wire, to, loss });
             }
             Output::Close { link, cause } => {
                 let Some(wire) = self.by_link.remove(&(index, link)) else { return };
                 let to = self.other(wire, index, link);
                 let loss = LinkLoss::ClosedByPeer(format!("closed: {cause:?}"));
-                self.later(self.now + DELAY, Happening::Gone { wire, to, loss });
+                self.later(self.arrival(wire), Happening::Gone { wire, to, loss });
             }
             Output::Deliver(delivery) => self.deliver(index, delivery),
             Output::Event(event) => self.members[index].events.push(event),
@@ -512,6 +515,10 @@ impl World {
         self.wires.push(Wire { number, ends, dead: false });
     }
 
+    fn arrival(&self, wire: usize) -> Time {
+        self.now + DELAY + self.slow.get(&wire).copied().unwrap_or_default()
+    }
+
     fn other(&self, wire: usize, node: usize, link: LinkId) -> usize {
         let first = &self.wires[wire].ends[0];
         usize::from(first.node == node && first.link == link)
@@ -523,7 +530,7 @@ impl World {
         let bytes = frame.encode();
         assert!(bytes.len() <= limits::CONTROL_FRAME_MAX, "a control frame of {} bytes", bytes.len());
         let to = self.other(wire, index, link);
-        self.later(self.now + DELAY, Happening::Control { wire, to, bytes });
+        self.later(self.arrival(wire), Happening::Control { wire, to, bytes });
     }
 
     fn send_data(&mut self, index: usize, link: LinkId, frame: &DataFrame) {
@@ -541,11 +548,11 @@ impl World {
             DataFrame::Local(local) => encoder.local(local),
             DataFrame::Volatile(volatile) => {
                 let bytes = encode_datagram(number, volatile);
-                return self.later(self.now + DELAY, Happening::Datagram { wire, to, bytes });
+                return self.later(self.arrival(wire), Happening::Datagram { wire, to, bytes });
             }
         };
         let bytes = Bytes::from([encoded.head, encoded.body].concat());
-        self.later(self.now + DELAY, Happening::Data { wire, to, lane, bytes });
+        self.later(self.arrival(wire), Happening::Data { wire, to, lane, bytes });
     }
 
     /// Every delivery of every test is checked: in order, once, or after an exact gap.
