@@ -11,8 +11,8 @@ const TOLD_MAX: usize = 64;
 /// Members and former neighbors that are remembered: beyond, a note more or less is told.
 const NODES_MAX: usize = 1024;
 
-/// What to do about a password that others do not accept.
-pub(crate) const WRONG_PASSWORD: &str = "your password is not the one of this mesh: quit and try again";
+/// What it means that others do not accept the password.
+pub(crate) const WRONG_PASSWORD: &str = "your password is not the one of this mesh";
 
 /// Tells why nothing comes, without repeating itself while a node keeps trying.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Notes {
             } => return None,
             MeshEvent::Unreachable { node, address, .. } if !self.is_missed(*node, *address) => return None,
             MeshEvent::Refused { reason: Refusal::BadCredential, .. } => {
-                format!("{event}; {WRONG_PASSWORD}")
+                format!("{event}; {WRONG_PASSWORD}: quit and try again")
             }
             MeshEvent::Offline => {
                 self.online = false;
@@ -94,6 +94,8 @@ impl Notes {
     pub(crate) fn in_chat(&mut self, event: &MeshEvent) -> Option<String> {
         let news = self.of(event);
         match event {
+            // It was alone before they looked in.
+            MeshEvent::Offline if !self.present.values().any(|named| *named) => None,
             MeshEvent::MemberUp { name, .. } | MeshEvent::MemberDown { name, .. }
                 if !name.as_str().is_empty() =>
             {
@@ -178,8 +180,11 @@ mod tests {
     fn only_members_with_a_name_come_and_go_in_a_chat() {
         let mut notes = Notes::default();
         assert!(notes.in_chat(&up(1, "")).is_none());
+        assert!(notes.in_chat(&MeshEvent::Offline).is_none());
         assert!(notes.in_chat(&down(1, "", MemberLoss::Left)).is_none());
         assert!(notes.in_chat(&up(2, "bob")).is_some());
+        notes.of(&MeshEvent::Online);
+        assert!(notes.in_chat(&MeshEvent::Offline).is_some());
         assert!(notes.in_chat(&down(2, "bob", MemberLoss::Left)).is_some());
     }
 

@@ -40,7 +40,7 @@ pub(crate) async fn watch(mesh: &Mesh, mut events: Events) -> Failure {
                 if let Some((_, text)) = refused.take()
                     && !mesh.is_online()
                 {
-                    return Failure::runtime(format!("{text}; {WRONG_PASSWORD}"));
+                    return Failure::runtime(format!("{text}; {WRONG_PASSWORD}: try again with that"));
                 }
             }
         }

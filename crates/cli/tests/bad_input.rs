@@ -88,6 +88,17 @@ fn an_identity_others_can_read_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_no_identity_is_named() {
+    let place = Place::new();
+    let other = place.secret("notes.txt", "milk\neggs\n");
+    check(
+        &["m", "--open", "--identity", other.to_str().unwrap()],
+        1,
+        &["notes.txt is not an identity file: `peerchannel key new FILE` makes one"],
+    );
+}
+
+#[test]
 fn a_weak_password_can_be_allowed() {
     let place = Place::new();
     let weak = place.secret("weak", "kitchen1");

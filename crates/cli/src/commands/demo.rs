@@ -91,7 +91,7 @@ async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     ))?;
     let formed = form(&members, started).await?;
     say(&format!(
-        "  formed     {}: over QUIC; both ends of each proved the password\n\
+        "  formed     {} over QUIC; both ends of each proved the password\n\
          \x20            without showing it (CPace); ready after {}",
         shape(&members).await?,
         millis(formed)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use peerchannel::{Channel, Incoming, IncomingDirect, MemberInfo, MemberStatus, Mesh, Published};
 use ratatui::DefaultTerminal;
+use ratatui::backend::Backend as _;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -76,7 +77,7 @@ async fn chat(mesh: &Mesh, channel: &Channel, terminal: &mut DefaultTerminal) ->
                 Some(Err(error)) => return Err(error),
                 Some(Ok(key)) => match press(&mut view, &key) {
                     Pressed::Nothing => {}
-                    Pressed::Redraw => terminal.clear()?,
+                    Pressed::Redraw => wipe(terminal)?,
                     Pressed::Quit => return Ok(()),
                     Pressed::Line(line) => {
                         view.without_list = false;
@@ -119,6 +120,15 @@ async fn chat(mesh: &Mesh, channel: &Channel, terminal: &mut DefaultTerminal) ->
             _ = ticks.tick() => refresh(mesh, &mut view, unsafe_yet.is_some()).await,
         }
     }
+}
+
+/// Lets the next drawing draw everything. `Terminal::clear` would ask the terminal for its
+/// cursor, whose answer the thread that reads keys takes away.
+fn wipe(terminal: &mut DefaultTerminal) -> io::Result<()> {
+    terminal.backend_mut().clear()?;
+    // Both of its buffers are blank now, as the screen is.
+    terminal.swap_buffers();
+    Ok(())
 }
 
 /// Keys from a thread of their own: reading them cannot be interrupted.
