@@ -313,11 +313,11 @@ impl Node {
             match &failure {
                 DialFailure::Oneself => self.candidates.failed_for_long(key, now, &mut self.chance),
                 DialFailure::Refused { reason, retry_after } => {
-                    // Nothing of these changes by itself soon.
+                    // Nothing of these changes by itself soon. An unknown mesh does: the node
+                    // there may be about to join it.
                     let lasting = matches!(
                         reason,
                         AdmissionRefusal::BadCredential
-                            | AdmissionRefusal::UnknownMesh
                             | AdmissionRefusal::Version
                             | AdmissionRefusal::Malformed
                     );

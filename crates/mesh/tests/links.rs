@@ -58,6 +58,15 @@ fn a_neighbor_is_one_all_along_while_duplicate_links_are_sorted_out() {
 }
 
 #[test]
+fn a_node_that_was_dialed_before_it_joined_is_tried_again_soon() {
+    let mut world = World::full(2, &Config::default());
+    world.unjoined = [0, 1].into();
+    world.run_for(SECOND);
+    world.unjoined.clear();
+    world.run_until(3 * SECOND, "linked", |w| w.linked(0, 1));
+}
+
+#[test]
 fn nine_nodes_become_a_complete_graph_from_one_address() {
     let mut world = World::new(9, &Config::default());
     for index in 0..9 {

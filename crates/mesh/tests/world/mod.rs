@@ -23,9 +23,9 @@ use peerchannel_mesh::{
     Output, Time,
 };
 use peerchannel_wire::{
-    ChannelName, ControlFrame, DataFrame, DataLane, Epoch, FrameDecoder, LaneDecoder, LaneEncoder,
-    LinkNumber, MemberName, MeshId, NodeId, Signature, Transcript, decode_volatile, encode_datagram, limits,
-    split_datagram,
+    AdmissionRefusal, ChannelName, ControlFrame, DataFrame, DataLane, Epoch, FrameDecoder, LaneDecoder,
+    LaneEncoder, LinkNumber, MemberName, MeshId, NodeId, Signature, Transcript, decode_volatile,
+    encode_datagram, limits, split_datagram,
 };
 
 pub const DELAY: Duration = Duration::from_millis(5);
@@ -79,6 +79,8 @@ pub struct World {
     last: BTreeMap<(usize, String), u64>,
     forged: bool,
     frames: u64,
+    /// Nodes that answer but have not joined the mesh yet.
+    pub unjoined: BTreeSet<usize>,
     /// Wires, in the order they were made, that take longer than others.
     pub slow: BTreeMap<usize, Duration>,
 }
@@ -120,6 +122,7 @@ impl World {
             last: BTreeMap::new(),
             forged: false,
             frames: 0,
+            unjoined: BTreeSet::new(),
             slow: BTreeMap::new(),
         };
         for _ in 0..count {
@@ -479,6 +482,8 @@ impl World {
             && !self.cut.contains(&(index, target));
         let failure = if target == index {
             Some(DialFailure::Oneself)
+        } else if self.unjoined.contains(&target) {
+            Some(DialFailure::Refused { reason: AdmissionRefusal::UnknownMesh, retry_after: None })
         } else if !reachable {
             Some(DialFailure::Unreachable("cut".into()))
         } else if candidate.node.is_some_and(|node| node != self.members[target].id) {
