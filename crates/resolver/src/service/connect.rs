@@ -17,6 +17,13 @@ use crate::service::Setup;
 /// fail-over should be done, and a directory on the same continent answers in half of it.
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// How often a directory that says it is busy is dialed in one attempt. One network may have
+/// half of its handshakes at a time, so a crowd that starts together is served in turns.
+const BUSY_DIALS_MAX: u32 = 8;
+
+/// Pause before the next of them, in ms, drawn anew each time so that a crowd spreads.
+const BUSY_PAUSE_MS: std::ops::Range<u64> = 50..250;
+
 /// Most addresses dialed for one connection; several hosts with several addresses each.
 const CANDIDATES_MAX: usize = HOST_ADDRESSES_MAX;
 
@@ -95,7 +102,7 @@ impl Connector {
             let delay = HEAD_START.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
             dials.spawn(async move {
                 sleep(delay).await;
-                let dialed = endpoint.connect(candidate.address, candidate.node).await;
+                let dialed = dial(&endpoint, &candidate).await;
                 (dialed, candidate)
             });
         }
@@ -182,4 +189,18 @@ fn blame(error: ConnectError, candidate: Candidate) -> ResolverError {
         },
         (error, _) => ResolverError::Unreachable { what, reason: error.to_string() },
     }
+}
+
+/// Dials one address, again after a moment where the directory is busy. The caller's time
+/// limit bounds it; other addresses are dialed meanwhile.
+async fn dial(endpoint: &Endpoint, candidate: &Candidate) -> Result<Connection, ConnectError> {
+    for _ in 1..BUSY_DIALS_MAX {
+        match endpoint.connect(candidate.address, candidate.node).await {
+            Err(ConnectError::Busy { .. }) => {
+                sleep(Duration::from_millis(rand::random_range(BUSY_PAUSE_MS))).await;
+            }
+            dialed => return dialed,
+        }
+    }
+    endpoint.connect(candidate.address, candidate.node).await
 }
