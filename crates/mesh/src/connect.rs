@@ -66,6 +66,7 @@ impl Node {
             address: opened.address,
             number: opened.number,
             rtt: opened.rtt,
+            features: opened.features,
             state: LinkState::Awaiting,
             purpose,
             epoch: None,

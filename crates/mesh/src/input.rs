@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerchannel_wire::{AdmissionRefusal, ControlFrame, DataFrame, LinkNumber, NodeId, Signature};
+use peerchannel_wire::{AdmissionRefusal, ControlFrame, DataFrame, Features, LinkNumber, NodeId, Signature};
 
 /// A link to one neighbor, numbered by the driver and never reused within a node's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +41,8 @@ pub struct LinkOpened {
     pub number: LinkNumber,
     /// The connection's round-trip time so far.
     pub rtt: Duration,
+    /// What both ends offered at admission.
+    pub features: Features,
 }
 
 /// A lane of a link, as queues see it.
@@ -166,6 +168,14 @@ pub enum Input {
     Resolved(Vec<Candidate>),
     /// The addresses under which this node can be dialed have changed.
     AddressesChanged(Vec<SocketAddr>),
+    /// The node did not run for a while: the machine slept, or the process was stopped.
+    /// Neighbors may have given it up, and its addresses may have changed.
+    Resumed {
+        /// How long, as far as the driver can tell.
+        paused: Duration,
+    },
+    /// Network interfaces or routes changed: links may be dead, other nodes within reach.
+    NetworkChanged,
     /// The deadline of `Node::poll_timeout` has come. Spurious ones are harmless.
     Timeout,
 }

@@ -20,8 +20,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ChannelName, Connect, DisconnectReason, Epoch, LinkNumber, LinkPurpose, NodeId, Position, Sequence,
-    StreamId, StreamRange,
+    ChannelName, Connect, DisconnectReason, Epoch, Features, LinkNumber, LinkPurpose, NodeId, Position,
+    Sequence, StreamId, StreamRange,
 };
 
 use crate::input::{DialId, LinkId};
@@ -67,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) address: SocketAddr,
     pub(crate) number: LinkNumber,
     pub(crate) rtt: Duration,
+    /// What both ends understand beyond the first release.
+    pub(crate) features: Features,
     pub(crate) state: LinkState,
     pub(crate) purpose: LinkPurpose,
     pub(crate) epoch: Option<Epoch>,

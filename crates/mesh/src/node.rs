@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ControlFrame, DataFrame, DisconnectReason, Epoch, MemberFacts, MemberName, MemberRecord, MemberStatus,
-    MeshId, NodeId,
+    ControlFrame, DataFrame, DisconnectReason, Epoch, Features, MemberFacts, MemberName, MemberRecord,
+    MemberStatus, MeshId, NodeId,
 };
 
 use crate::aside::Asides;
@@ -61,6 +61,8 @@ pub struct NeighborView {
     pub rtt: Duration,
     /// Whether this node dialed it.
     pub opened_by_us: bool,
+    /// What both ends understand beyond the first release of the protocol.
+    pub features: Features,
     /// First copies of messages that came from it.
     pub useful: u64,
     /// Further copies that came from it.
@@ -209,6 +211,7 @@ impl Node {
                 self.me.addresses = addresses;
                 self.change_own_record();
             }
+            Input::Resumed { .. } | Input::NetworkChanged => self.refresh(now),
             Input::Timeout => {}
         }
         self.run_timers(now);
@@ -274,6 +277,7 @@ impl Node {
             address: link.address,
             rtt: link.rtt,
             opened_by_us: link.opened_by_us(),
+            features: link.features,
             useful: link.useful,
             duplicates: link.duplicates,
         })

@@ -145,6 +145,7 @@ fn open_by_hand(world: &mut World, link: LinkId, epoch: u64) {
             address: address(0),
             number: LinkNumber(999),
             rtt: Duration::from_millis(1),
+            features: peerchannel_wire::Features::SUPPORTED,
         }),
     );
     let epoch = Epoch::new(epoch).unwrap();

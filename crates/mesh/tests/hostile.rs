@@ -167,6 +167,7 @@ fn whatever_an_admitted_neighbor_sends_the_honest_ones_are_not_disturbed() {
                     address: address(3),
                     number: LinkNumber(7),
                     rtt: SECOND / 100,
+                    features: peerchannel_wire::Features::SUPPORTED,
                 };
                 world.input(0, Input::LinkOpened(opened));
                 // An honest beginning, most of the time, so that the rest is not refused at once.
@@ -232,6 +233,7 @@ fn frames_before_the_handshake_close_the_link() {
                 address: address(3),
                 number: LinkNumber(7),
                 rtt: SECOND / 100,
+                features: peerchannel_wire::Features::SUPPORTED,
             }),
         );
         let before = world.node(0).stats().violations;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peerchannel_security::{
-    ADMISSION_DEADLINE, Context, EXPORTER_LABEL, NetworkShares, Offer, Output, Reception, Refused, Responder,
+    ADMISSION_DEADLINE, Admitted, Context, EXPORTER_LABEL, NetworkShares, Offer, Output, Reception, Refused,
+    Responder,
 };
 use peerchannel_transport::{CloseReason, Connection, ControlStream, StreamError};
-use peerchannel_wire::{AdmissionFrame, MeshId, NodeId};
+use peerchannel_wire::{AdmissionFrame, NodeId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -106,7 +107,7 @@ async fn admit(node: Arc<NodeState>, mut control: ControlStream, usage: Use) {
                     }
                 },
                 Output::Admitted(admitted) => {
-                    return hand_over(&node, &admitted.mesh, control, usage).await;
+                    return hand_over(&node, &admitted, control, usage).await;
                 }
                 Output::Refused(refused) => {
                     tell(&node, &responder, peer, address, refused);
@@ -144,10 +145,10 @@ fn answer(node: &NodeState, control: &ControlStream, responder: &mut Responder, 
     responder.handle(node.now(), &frame, &mut reception);
 }
 
-async fn hand_over(node: &NodeState, mesh: &MeshId, control: ControlStream, usage: Use) {
+async fn hand_over(node: &NodeState, admitted: &Admitted, control: ControlStream, usage: Use) {
     // Left in this very moment: the peer sees the stream end and looks elsewhere.
-    let Some(entry) = node.mesh(mesh) else { return control.reject(CloseReason::Abandoned) };
-    let opened = Box::new(Opened::new(None, control, usage));
+    let Some(entry) = node.mesh(&admitted.mesh) else { return control.reject(CloseReason::Abandoned) };
+    let opened = Box::new(Opened::new(None, control, admitted.features, usage));
     // The driver takes what it is given; if it has ended, the link ends with the value.
     let _ = entry.inbox.send(Arrival::Opened(opened)).await;
 }

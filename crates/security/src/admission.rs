@@ -22,7 +22,7 @@ use std::fmt;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    AdmissionFrame, AdmissionRefusal, CredentialKind, MeshId, MeshName, NodeId, VersionRange,
+    AdmissionFrame, AdmissionRefusal, CredentialKind, Features, MeshId, MeshName, NodeId, VersionRange,
 };
 
 use crate::mesh_id::mesh_id;
@@ -103,13 +103,13 @@ pub struct Offer {
     /// The protocol versions it speaks.
     pub versions: VersionRange,
     /// Its optional features, a bit each. Both sides use those that both offer.
-    pub features: u64,
+    pub features: Features,
 }
 
 impl Default for Offer {
-    /// What this release speaks, without optional features.
+    /// What this release speaks, with every optional feature.
     fn default() -> Self {
-        Self { versions: VersionRange::SUPPORTED, features: 0 }
+        Self { versions: VersionRange::SUPPORTED, features: Features::SUPPORTED }
     }
 }
 
@@ -156,7 +156,7 @@ pub struct Admitted {
     /// The protocol version.
     pub version: u32,
     /// The features both sides offered.
-    pub features: u64,
+    pub features: Features,
 }
 
 /// Why an admission ended in vain.

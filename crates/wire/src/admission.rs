@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::error::DecodeError;
+use crate::features::Features;
 use crate::frame::encode_framed;
 use crate::generated as proto;
 use crate::generated::admission_frame::Kind;
@@ -103,7 +104,7 @@ pub struct Hello {
     /// The versions the opener speaks.
     pub versions: VersionRange,
     /// Optional features the opener offers, a bit each.
-    pub features: u64,
+    pub features: Features,
     /// The mesh id keyed by the TLS exporter.
     pub mesh_tag: [u8; 32],
     /// Distinguishes the attempts of one opener on one connection.
@@ -132,7 +133,7 @@ pub struct HelloReply {
     /// The version from here on; one the opener offered, at least 1.
     pub version: u32,
     /// The features from here on; a subset of those offered.
-    pub features: u64,
+    pub features: Features,
     /// What it shows of its credential.
     pub credential: ReplyCredential,
 }
@@ -235,7 +236,7 @@ fn encode_hello(hello: &Hello) -> proto::Hello {
     proto::Hello {
         version_min: hello.versions.min,
         version_max: hello.versions.max,
-        features: hello.features,
+        features: hello.features.bits(),
         mesh_tag: bytes_of(&hello.mesh_tag),
         credential: credential.into(),
         attempt: hello.attempt,
@@ -260,7 +261,7 @@ fn decode_hello(hello: &proto::Hello) -> Result<Hello, DecodeError> {
     };
     Ok(Hello {
         versions,
-        features: hello.features,
+        features: Features::from_bits(hello.features),
         mesh_tag: array("mesh tag", &hello.mesh_tag)?,
         attempt: hello.attempt,
         credential,
@@ -272,7 +273,7 @@ fn encode_reply(reply: &HelloReply) -> proto::HelloReply {
         ReplyCredential::Open => (Bytes::new(), Bytes::new()),
         ReplyCredential::Password { share, confirmation } => (bytes_of(share), bytes_of(confirmation)),
     };
-    proto::HelloReply { version: reply.version, features: reply.features, share, confirmation }
+    proto::HelloReply { version: reply.version, features: reply.features.bits(), share, confirmation }
 }
 
 fn decode_reply(reply: &proto::HelloReply) -> Result<HelloReply, DecodeError> {
@@ -288,7 +289,7 @@ fn decode_reply(reply: &proto::HelloReply) -> Result<HelloReply, DecodeError> {
             confirmation: array("confirmation", &reply.confirmation)?,
         }
     };
-    Ok(HelloReply { version: reply.version, features: reply.features, credential })
+    Ok(HelloReply { version: reply.version, features: Features::from_bits(reply.features), credential })
 }
 
 fn absent(field: &'static str, bytes: &Bytes) -> Result<(), DecodeError> {
@@ -375,14 +376,18 @@ mod tests {
             (versions, any::<u64>(), any::<[u8; 32]>(), any::<u32>(), hello_credential).prop_map(
                 |(versions, features, mesh_tag, attempt, credential)| AdmissionFrame::Hello(Hello {
                     versions,
-                    features,
+                    features: Features::from_bits(features),
                     mesh_tag,
                     attempt,
                     credential
                 })
             ),
             (1..=u32::MAX, any::<u64>(), reply_credential).prop_map(|(version, features, credential)| {
-                AdmissionFrame::HelloReply(HelloReply { version, features, credential })
+                AdmissionFrame::HelloReply(HelloReply {
+                    version,
+                    features: Features::from_bits(features),
+                    credential,
+                })
             }),
             any::<[u8; 32]>().prop_map(|confirmation| AdmissionFrame::Confirm { confirmation }),
             Just(AdmissionFrame::Admitted),
@@ -460,7 +465,7 @@ mod tests {
     fn the_wire_format_stays_what_it_is() {
         let hello = AdmissionFrame::Hello(Hello {
             versions: VersionRange::SUPPORTED,
-            features: 5,
+            features: Features::from_bits(5),
             mesh_tag: [0xaa; 32],
             attempt: 3,
             credential: HelloCredential::Open,

@@ -58,6 +58,7 @@ mod control;
 mod data;
 mod digest;
 mod error;
+mod features;
 mod frame;
 mod generated;
 mod id;
@@ -85,6 +86,7 @@ pub use data::{
 };
 pub use digest::{DigestContent, DigestRange, Fingerprint};
 pub use error::DecodeError;
+pub use features::Features;
 pub use frame::FrameDecoder;
 pub use id::{Epoch, LinkNumber, MeshId, NodeId, ParseNodeIdError, Sequence, Signature};
 pub use member::{Member, MemberFacts, MemberRecord, MemberStatus, UnsignedMember};

@@ -514,6 +514,7 @@ impl World {
                 address: address(other),
                 number,
                 rtt: DELAY * 2,
+                features: peerchannel_wire::Features::SUPPORTED,
             });
             self.later(self.now + DELAY * 2, Happening::Input { node, input });
         }

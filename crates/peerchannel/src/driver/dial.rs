@@ -9,7 +9,7 @@ use peerchannel_security::{
     ADMISSION_DEADLINE, Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Refused,
 };
 use peerchannel_transport::{CloseReason, ConnectError, Connection, ControlStream, StreamError};
-use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, CredentialKind};
+use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, CredentialKind, Features};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -43,13 +43,13 @@ pub(super) async fn dial(
     candidate: Candidate,
 ) -> Done {
     match reach(&node, &mesh.admission, &candidate).await {
-        Ok((control, usage)) => {
+        Ok((control, features, usage)) => {
             let peer = control.connection().peer();
             // In an open mesh the peer has proved nothing that would make it known.
             if mesh.admission.kind() == CredentialKind::Password {
                 node.gate().admitted(node.now(), peer, *mesh.admission.mesh());
             }
-            Done::Dialed(Box::new(Opened::new(Some(dial), control, usage)))
+            Done::Dialed(Box::new(Opened::new(Some(dial), control, features, usage)))
         }
         Err(Failed { address, failure }) => Done::DialFailed { dial, address, failure },
     }
@@ -59,7 +59,7 @@ async fn reach(
     node: &Arc<NodeState>,
     admission: &Admission,
     candidate: &Candidate,
-) -> Result<(ControlStream, Use), Failed> {
+) -> Result<(ControlStream, Features, Use), Failed> {
     if candidate.node == Some(node.id) {
         let address = candidate.addresses.first().copied();
         return Err(Failed { address, failure: DialFailure::Oneself });
@@ -99,7 +99,7 @@ async fn reuse(
     node: &Arc<NodeState>,
     admission: &Admission,
     connection: &Connection,
-) -> Option<Result<ControlStream, Ended>> {
+) -> Option<Result<(ControlStream, Features), Ended>> {
     let patience = REUSE_MIN.max(connection.rtt() * 8);
     match timeout(patience, be_admitted(node, admission, connection)).await {
         Err(_) | Ok(Err(Ended::Lost(_))) => None,
@@ -108,12 +108,12 @@ async fn reuse(
 }
 
 fn finish(
-    ended: Result<ControlStream, Ended>,
+    ended: Result<(ControlStream, Features), Ended>,
     connection: &Connection,
     usage: Use,
-) -> Result<(ControlStream, Use), Failed> {
+) -> Result<(ControlStream, Features, Use), Failed> {
     let failure = match ended {
-        Ok(control) => return Ok((control, usage)),
+        Ok((control, features)) => return Ok((control, features, usage)),
         Err(Ended::Lost(why)) => DialFailure::Unreachable(why),
         Err(Ended::Refused(Refused { reason: AdmissionRefusal::Duplicate, .. })) => DialFailure::Oneself,
         Err(Ended::Refused(Refused { reason, retry_after, .. })) => {
@@ -188,7 +188,7 @@ async fn be_admitted(
     node: &NodeState,
     admission: &Admission,
     connection: &Connection,
-) -> Result<ControlStream, Ended> {
+) -> Result<(ControlStream, Features), Ended> {
     // The peer's limit of streams may be reached: then it is busy.
     let opened = timeout(CONNECT_TIMEOUT, connection.open_control()).await;
     let mut control = opened
@@ -203,7 +203,7 @@ async fn be_admitted(
                 Output::Send(frame) => timeout_at(send_until, control.send(frame.encode()))
                     .await
                     .map_err(|_| Ended::Lost("it takes nothing of the admission".to_owned()))??,
-                Output::Admitted(_) => return Ok(control),
+                Output::Admitted(admitted) => return Ok((control, admitted.features)),
                 Output::Refused(refused) => {
                     // What we said last is still delivered, without anyone waiting for it.
                     node.spawn(control.finish(CloseReason::Refused));

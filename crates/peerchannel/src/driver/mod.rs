@@ -226,14 +226,14 @@ impl Driver {
     }
 
     fn opened(&mut self, opened: Opened) {
-        let Opened { dial, link, reader, peer, address, rtt, usage } = opened;
+        let Opened { dial, link, reader, peer, address, rtt, features, usage } = opened;
         let id = LinkId(self.next_link);
         self.next_link += 1;
         let number = link.number();
         let read = links::read(id, link.clone(), reader, self.entry.inbox.clone());
         self.links.add(id, link, usage);
         self.spawn(Purpose::Read(id), read);
-        self.feed(Input::LinkOpened(LinkOpened { link: id, peer, dial, address, number, rtt }));
+        self.feed(Input::LinkOpened(LinkOpened { link: id, peer, dial, address, number, rtt, features }));
     }
 
     fn news(&mut self, link: LinkId, news: News) {

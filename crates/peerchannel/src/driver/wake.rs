@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerchannel_mesh::{Candidate, DialFailure, DialId, Lane, LinkId, LinkLoss};
 use peerchannel_transport::{ControlStream, InFlight, Link, LinkReader};
-use peerchannel_wire::{ControlFrame, DataFrame, NodeId};
+use peerchannel_wire::{ControlFrame, DataFrame, Features, NodeId};
 
 use crate::command::Command;
 use crate::pool::Use;
@@ -60,15 +60,16 @@ pub(crate) struct Opened {
     pub(super) peer: NodeId,
     pub(super) address: SocketAddr,
     pub(super) rtt: Duration,
+    pub(super) features: Features,
     pub(super) usage: Use,
 }
 
 impl Opened {
-    pub(crate) fn new(dial: Option<DialId>, control: ControlStream, usage: Use) -> Self {
+    pub(crate) fn new(dial: Option<DialId>, control: ControlStream, features: Features, usage: Use) -> Self {
         let connection = control.connection();
         let (peer, address, rtt) = (connection.peer(), connection.remote_address(), connection.rtt());
         let (link, reader) = control.into_link();
-        Self { dial, link, reader, peer, address, rtt, usage }
+        Self { dial, link, reader, peer, address, rtt, features, usage }
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    AdmissionFrame, AdmissionRefusal, Hello, HelloCredential, HelloReply, MeshId, NodeId, ReplyCredential,
+    AdmissionFrame, AdmissionRefusal, Features, Hello, HelloCredential, HelloReply, MeshId, NodeId,
+    ReplyCredential,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -33,7 +34,7 @@ enum State {
     /// The hello with our share is sent.
     AwaitReply(Box<Exchange>),
     /// Everything was checked; the responder has the last word.
-    AwaitAdmitted { version: u32, features: u64 },
+    AwaitAdmitted { version: u32, features: Features },
     /// Over. Nothing is read any more.
     Done,
 }
@@ -169,7 +170,7 @@ impl Opener {
 
     /// Whether the responder chose among what was offered.
     fn offered(&self, reply: &HelloReply) -> bool {
-        self.offer.versions.contains(reply.version) && reply.features & !self.offer.features == 0
+        self.offer.versions.contains(reply.version) && self.offer.features.contains(reply.features)
     }
 
     /// Checks the responder's proof, then gives ours. In this order: a responder that does

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use peerchannel_wire::{Hello, HelloCredential, HelloReply, ReplyCredential};
+use peerchannel_wire::{Features, Hello, HelloCredential, HelloReply, ReplyCredential};
 use proptest::prelude::*;
 
 use super::*;
@@ -262,17 +262,21 @@ fn an_echo_is_not_a_responder() {
 
 #[test]
 fn a_changed_offer_or_choice_is_noticed() {
-    let features = Offer { features: 0b111, ..Offer::default() };
+    let features = Offer { features: Features::from_bits(0b111), ..Offer::default() };
     let asking = Asking { offer: features, ..Asking::default() };
     let word = || password("m", "word");
     let mut answering = Answering { offer: features, ..Answering::new(vec![word()]) };
     let strip_offer = |frame| match frame {
-        AdmissionFrame::Hello(hello) => AdmissionFrame::Hello(Hello { features: 0b1, ..hello }),
+        AdmissionFrame::Hello(hello) => {
+            AdmissionFrame::Hello(Hello { features: Features::from_bits(0b1), ..hello })
+        }
         other => other,
     };
     run_with(&asking, &word(), &mut answering, strip_offer).refused(AdmissionRefusal::BadCredential);
     let strip_choice = |frame| match frame {
-        AdmissionFrame::HelloReply(reply) => AdmissionFrame::HelloReply(HelloReply { features: 0, ..reply }),
+        AdmissionFrame::HelloReply(reply) => {
+            AdmissionFrame::HelloReply(HelloReply { features: Features::from_bits(0), ..reply })
+        }
         other => other,
     };
     run_with(&asking, &word(), &mut answering, strip_choice).refused(AdmissionRefusal::BadCredential);
@@ -282,15 +286,18 @@ fn a_changed_offer_or_choice_is_noticed() {
 fn versions_and_features_are_negotiated() {
     let range = |min, max| VersionRange::new(min, max).unwrap();
     for admission in [open("m"), password("m", "word")] {
-        let asking = Asking { offer: Offer { versions: range(1, 4), features: 0b1100 }, ..Asking::default() };
-        let offer = Offer { versions: range(2, 3), features: 0b0110 };
+        let asking = Asking {
+            offer: Offer { versions: range(1, 4), features: Features::from_bits(0b1100) },
+            ..Asking::default()
+        };
+        let offer = Offer { versions: range(2, 3), features: Features::from_bits(0b0110) };
         let mut answering = Answering { offer, ..Answering::new(vec![admission.clone()]) };
         let result = run(&asking, &admission, &mut answering);
         let Some(Output::Admitted(admitted)) = result.opener else { panic!() };
-        assert_eq!((admitted.version, admitted.features), (3, 0b0100));
+        assert_eq!((admitted.version, admitted.features), (3, Features::from_bits(0b0100)));
         assert_eq!(result.opener, result.responder);
 
-        let offer = Offer { versions: range(5, 6), features: 0 };
+        let offer = Offer { versions: range(5, 6), features: Features::from_bits(0) };
         let mut answering = Answering { offer, ..Answering::new(vec![admission.clone()]) };
         run(&asking, &admission, &mut answering).refused(AdmissionRefusal::Version);
     }
@@ -298,7 +305,7 @@ fn versions_and_features_are_negotiated() {
 
 #[test]
 fn a_responder_cannot_choose_what_was_not_offered() {
-    for (version, features) in [(2, 0), (1, 0b1)] {
+    for (version, features) in [(2, Features::NONE), (1, Features::from_bits(1 << 60))] {
         let mut opener = Asking::default().start(&open("m"));
         let _ = outputs(|| opener.poll_output());
         let credential = ReplyCredential::Open;
@@ -441,7 +448,7 @@ fn any_frame() -> impl Strategy<Value = AdmissionFrame> {
             |(features, mesh_tag, open, share)| {
                 AdmissionFrame::Hello(Hello {
                     versions: VersionRange::SUPPORTED,
-                    features,
+                    features: Features::from_bits(features),
                     mesh_tag,
                     attempt: 0,
                     credential: if open {
@@ -455,7 +462,11 @@ fn any_frame() -> impl Strategy<Value = AdmissionFrame> {
         (0u64..2, any::<bool>(), share.clone()).prop_map(|(features, open, share)| {
             let password = ReplyCredential::Password { share, confirmation: share };
             let credential = if open { ReplyCredential::Open } else { password };
-            AdmissionFrame::HelloReply(HelloReply { version: 1, features, credential })
+            AdmissionFrame::HelloReply(HelloReply {
+                version: 1,
+                features: Features::from_bits(features),
+                credential,
+            })
         }),
         share.prop_map(|confirmation| AdmissionFrame::Confirm { confirmation }),
         Just(AdmissionFrame::Admitted),

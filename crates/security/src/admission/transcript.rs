@@ -1,6 +1,6 @@
 //! What the confirmations of an admission cover: everything both sides said and are.
 
-use peerchannel_wire::{CredentialKind, Hello};
+use peerchannel_wire::{CredentialKind, Features, Hello};
 
 use crate::pake::Binding;
 
@@ -10,7 +10,7 @@ const LABEL: &[u8] = b"peerchannel/1 admission transcript";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
     pub(crate) version: u32,
-    pub(crate) features: u64,
+    pub(crate) features: Features,
     pub(crate) share: [u8; 32],
 }
 
@@ -33,12 +33,12 @@ pub(crate) fn transcript(
         binding.exporter,
         &hello.versions.min().to_be_bytes(),
         &hello.versions.max().to_be_bytes(),
-        &hello.features.to_be_bytes(),
+        &hello.features.bits().to_be_bytes(),
         &hello.attempt.to_be_bytes(),
         &hello.mesh_tag,
         opener_share,
         &choice.version.to_be_bytes(),
-        &choice.features.to_be_bytes(),
+        &choice.features.bits().to_be_bytes(),
         &choice.share,
     ]
     .concat()
@@ -58,12 +58,12 @@ mod tests {
         let binding = Binding { mesh: &mesh, opener: &opener, responder: &responder, exporter: &[4; 32] };
         let hello = Hello {
             versions: VersionRange::new(5, 6).unwrap(),
-            features: 7,
+            features: Features::from_bits(7),
             attempt: 8,
             mesh_tag: [9; 32],
             credential: HelloCredential::Password { share: [10; 32] },
         };
-        let choice = Choice { version: 11, features: 12, share: [13; 32] };
+        let choice = Choice { version: 11, features: Features::from_bits(12), share: [13; 32] };
         let mut golden = LABEL.to_vec();
         for byte in 1..=4 {
             golden.extend([byte; 32]);
