@@ -58,6 +58,8 @@ impl Node {
             return self.violation(now, from, "an unsigned batch in a mesh with origin authentication");
         };
         if !self.jobs.has_room(flood.batch.encoded().len()) {
+            // Its sender has it: it is pulled when there is room.
+            self.look_for_missing(now, &flood.stream);
             return self.overloaded("verifications");
         }
         inbound.verifying.insert(first, (last, vec![from]));

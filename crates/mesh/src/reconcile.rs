@@ -15,7 +15,9 @@ use crate::node::Node;
 use crate::time::Time;
 use crate::timers::Timer;
 
-/// Pause between two digests on a link while messages flow (docs/protocol.md section 4).
+/// Pause between two digests of a node while messages flow: one goes to each neighbor in turn
+/// (docs/protocol.md section 4). What a link lost is compared at once when the next is up, so
+/// the turn only finds what nobody noticed.
 pub(crate) const DIGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest pause, in a quiet mesh.
@@ -45,18 +47,32 @@ impl Node {
         let was_quiet = now.since(self.active) > ACTIVE;
         self.active = now;
         if was_quiet {
+            let turns = self.digest_round();
             for id in self.links.flooding_ids() {
-                let at = now + self.chance.jitter(DIGEST_INTERVAL);
+                let at = now + turns * u32::try_from(self.chance.below(1000)).unwrap_or(0) / 1000;
                 self.timers.set_by(Timer::Digest(id), at);
             }
         }
     }
 
+    /// How long it takes until every neighbor had its turn.
+    fn digest_round(&self) -> Duration {
+        DIGEST_INTERVAL * u32::try_from(self.links.flooding().count()).unwrap_or(1).max(1)
+    }
+
+    /// Compares with every neighbor now: something is missing that those asked do not have.
+    pub(crate) fn compare_with_all(&mut self, now: Time) {
+        for id in self.links.flooding_ids() {
+            self.send_digest(now, id);
+        }
+    }
+
     pub(crate) fn send_digest(&mut self, now: Time, id: LinkId) {
-        let Some(link) = self.links.get_mut(id).filter(|l| l.carries_floods()) else { return };
+        let round = self.digest_round();
         let active = now.since(self.active) <= ACTIVE;
+        let Some(link) = self.links.get_mut(id).filter(|l| l.carries_floods()) else { return };
         link.digest_interval =
-            if active { DIGEST_INTERVAL } else { (link.digest_interval * 2).min(DIGEST_INTERVAL_MAX) };
+            if active { round } else { (link.digest_interval * 2).min(DIGEST_INTERVAL_MAX) };
         let (interval, since) = (link.digest_interval, link.since);
         let pause = self.chance.jitter(interval);
         self.timers.set(Timer::Digest(id), now + pause);

@@ -29,7 +29,7 @@ const REPAIR_MAX: Duration = Duration::from_secs(1);
 /// Shortest wait for an asked neighbor before another is asked.
 const ANSWER_MIN: Duration = Duration::from_millis(250);
 
-/// After every announcer refused: long enough for two digests of the others.
+/// After every announcer refused: long enough for the others to answer a digest.
 const LAST_CHANCE: Duration = Duration::from_millis(2500);
 
 /// How often is looked whether a search can go on while no neighbor can be asked.
@@ -192,9 +192,15 @@ impl Node {
             // now and is being verified.
             return self.timers.set(Timer::Repair(stream.clone()), now + RETRY);
         };
+        let news = repair.refused_by_all.is_none();
         let since = *repair.refused_by_all.get_or_insert(now);
         if now.since(since) < LAST_CHANCE {
-            return self.timers.set(Timer::Repair(stream.clone()), since + LAST_CHANCE);
+            self.timers.set(Timer::Repair(stream.clone()), since + LAST_CHANCE);
+            if news {
+                // Others may have it without having said so.
+                self.compare_with_all(now);
+            }
+            return;
         }
         let reason = if repair.refused.values().any(|(reason, _)| *reason == GapReason::Filtered) {
             GapReason::Filtered
