@@ -67,6 +67,13 @@ const TABLE: &[Allowed] = &[
         never: &[],
     },
     Allowed {
+        package: "peerchannel-sim",
+        normal: &["peerchannel-mesh", "peerchannel-wire"],
+        // Its link model states the transport's constants; a test compares them.
+        dev: &["peerchannel-transport"],
+        never: &["tokio", "quinn", "quinn-proto", "rustls", "socket2", "rand", "dashmap"],
+    },
+    Allowed {
         package: "peerchannel-benches",
         normal: &["peerchannel", "peerchannel-security", "peerchannel-wire"],
         dev: &["peerchannel-mesh", "peerchannel-transport"],
