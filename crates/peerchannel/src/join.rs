@@ -10,6 +10,7 @@ use std::sync::Arc;
 use peerchannel_mesh::Filter;
 use peerchannel_resolver::Resolver;
 use peerchannel_security::{Identity, Password};
+use peerchannel_transport::DatagramSocket;
 use peerchannel_wire::{MemberName, MeshName};
 
 use crate::config::Config;
@@ -131,6 +132,13 @@ impl Join {
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.options = self.options.listen(address);
         self.of_node("listen")
+    }
+
+    /// A socket to use in place of one of the system's: a proxy, a tunnel, a simulated network.
+    /// See [`NodeOptions::socket`].
+    pub fn socket(mut self, socket: impl DatagramSocket) -> Self {
+        self.options = self.options.socket(socket);
+        self.of_node("socket")
     }
 
     /// An address under which others can dial this node, instead of the ones of its

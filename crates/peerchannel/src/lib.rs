@@ -105,7 +105,7 @@ pub use peerchannel_mesh::{
     MemberLoss, NeighborLoss, Origination, PublishError as PublishRejection, Stats, Verdict,
 };
 pub use peerchannel_security::{Identity, IdentityError, PasswordError, StretchError};
-pub use peerchannel_transport::BindError;
+pub use peerchannel_transport::{BindError, DatagramSocket};
 pub use peerchannel_wire::{
     ChannelName, Epoch, MemberName, MemberStatus, MeshId, MeshName, NameError, NodeId, ParseNodeIdError,
     ParseTicketError, Sequence, Ticket, TicketError,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use peerchannel_security::{Admission, EpochSource, Gate, Identity, IdentityFile};
-use peerchannel_transport::{Endpoint, EndpointConfig};
+use peerchannel_transport::{DatagramSocket, Endpoint, EndpointConfig};
 use peerchannel_wire::{Epoch, MeshId, MeshName, NodeId, is_dialable};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -31,6 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 #[must_use = "options do nothing until `start`"]
 pub struct NodeOptions {
     listen: Option<SocketAddr>,
+    socket: Option<Arc<dyn DatagramSocket>>,
     advertise: Vec<SocketAddr>,
     identity: IdentityChoice,
 }
@@ -52,6 +53,17 @@ impl NodeOptions {
     /// Where to listen; port 0 is any.
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = Some(address);
+        self
+    }
+
+    /// A socket to use in place of one of the system's: a proxy, a tunnel, a simulated network.
+    /// `listen` has no meaning then. Others are told the socket's own address unless
+    /// [`advertise`](Self::advertise) gives one.
+    ///
+    /// All of a node follows tokio's clock, so that under `tokio::time::pause` a whole mesh
+    /// runs in virtual time; only the dates of epochs and messages are the machine's.
+    pub fn socket(mut self, socket: impl DatagramSocket) -> Self {
+        self.socket = Some(Arc::new(socket));
         self
     }
 
@@ -99,13 +111,18 @@ impl NodeOptions {
             config.listen = listen;
         }
         config.close_timeout = CLOSE_TIMEOUT;
-        let endpoint = Endpoint::bind(&identity, config)?;
+        let owns_port = self.socket.is_none();
+        let endpoint = match self.socket {
+            Some(socket) => Endpoint::with_socket(&identity, config, socket)?,
+            None => Endpoint::bind(&identity, config)?,
+        };
         let local_address = endpoint.local_address();
         let state = Arc::new(NodeState {
             id: identity.node_id(),
             identity,
             endpoint,
             local_address,
+            owns_port,
             advertise: self.advertise,
             meshes: Mutex::default(),
             reserved: Mutex::default(),
@@ -210,6 +227,8 @@ pub(crate) struct NodeState {
     pub(crate) identity: Identity,
     pub(crate) endpoint: Endpoint,
     pub(crate) local_address: SocketAddr,
+    // The local address is a port of this machine, and not a socket that was given.
+    pub(crate) owns_port: bool,
     pub(crate) advertise: Vec<SocketAddr>,
     meshes: Mutex<BTreeMap<MeshId, Arc<MeshEntry>>>,
     // Meshes being joined or joined: one join of each at a time.

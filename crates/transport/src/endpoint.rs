@@ -1,13 +1,13 @@
 //! One UDP port: dials and accepts connections, many meshes over each.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use peerchannel_security::{Identity, Tls};
 use peerchannel_wire::NodeId;
-use quinn::{ConnectionError, TokioRuntime, TransportErrorCode};
+use quinn::{AsyncUdpSocket, ConnectionError, Runtime, TokioRuntime, TransportErrorCode};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use crate::accept;
 use crate::config::{EndpointConfig, InvalidConfig};
 use crate::connection::Connection;
+use crate::datagram_socket::{DatagramSocket, Given, Released};
 use crate::reason::{CloseReason, ConnectionLost};
 use crate::stats::{EndpointCounters, EndpointStats, Meter};
 use crate::{quic, socket};
@@ -151,22 +152,53 @@ impl Endpoint {
     /// # Errors
     /// [`BindError`] says what to do.
     pub fn bind(identity: &Identity, config: EndpointConfig) -> Result<Self, BindError> {
+        let (address, buffer) = (config.listen, config.socket_buffer);
+        Self::over(identity, config, |runtime| {
+            let opened = socket::bind(address, buffer).and_then(|socket| runtime.wrap_udp_socket(socket));
+            opened.map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => BindError::InUse { address },
+                io::ErrorKind::AddrNotAvailable => BindError::NotLocal { address },
+                _ => BindError::Socket { address, source },
+            })
+        })
+    }
+
+    /// An endpoint over a socket of the caller's: a proxy, a tunnel, a simulated network.
+    /// [`listen`](EndpointConfig::listen) and [`socket_buffer`](EndpointConfig::socket_buffer)
+    /// have no meaning then; everything else is as with [`bind`](Self::bind).
+    ///
+    /// The endpoint reads tokio's clock alone, so that `tokio::time::pause` rules it.
+    ///
+    /// # Errors
+    /// [`BindError::Socket`] if the socket does not know its address, and those of `bind`.
+    pub fn with_socket(
+        identity: &Identity,
+        config: EndpointConfig,
+        socket: Arc<dyn DatagramSocket>,
+    ) -> Result<Self, BindError> {
+        let address = config.listen;
+        Self::over(identity, config, |_| match Given::new(socket) {
+            Ok(given) => Ok(Arc::new(given)),
+            Err(source) => Err(BindError::Socket { address, source }),
+        })
+    }
+
+    fn over(
+        identity: &Identity,
+        config: EndpointConfig,
+        open: impl FnOnce(&dyn Runtime) -> Result<Arc<dyn AsyncUdpSocket>, BindError>,
+    ) -> Result<Self, BindError> {
         config.validate()?;
         Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         let tls = Tls::new(identity, &config.alpn).map_err(|error| BindError::Tls(error.to_string()))?;
         let server = quic::server_config(&tls, &config).map_err(|error| BindError::Tls(error.to_string()))?;
-        let address = config.listen;
-        let opened = socket::bind(address, config.socket_buffer).and_then(|socket| {
-            let settings = quic::endpoint_config(identity);
-            let quic = quinn::Endpoint::new(settings, Some(server), socket, Arc::new(TokioRuntime))?;
-            let local_address = quic.local_addr()?;
-            Ok((quic, local_address))
-        });
-        let (quic, local_address) = opened.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            io::ErrorKind::AddrNotAvailable => BindError::NotLocal { address },
-            _ => BindError::Socket { address, source },
-        })?;
+        let socket = open(&TokioRuntime)?;
+        let of_socket = |source| BindError::Socket { address: config.listen, source };
+        let local_address = socket.local_addr().map_err(of_socket)?;
+        let settings = quic::endpoint_config(identity);
+        let runtime = Arc::new(TokioRuntime);
+        let quic = quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
+            .map_err(of_socket)?;
         let shared = Arc::new(EndpointShared {
             quic,
             config: Arc::new(config),
@@ -276,15 +308,13 @@ impl Endpoint {
         self.release_port();
     }
 
-    /// Gives QUIC, which keeps its socket until the last connection is drained, another one.
+    /// Takes the socket from QUIC, which would keep it until the last connection is drained.
     /// Twice, since it listens on the one before for a while.
     fn release_port(&self) {
         for _ in 0..2 {
-            let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
-            if let Err(error) = other.and_then(|other| self.inner.shared.quic.rebind(other)) {
-                tracing::debug!(%error, "the port is free when the connections are drained");
-                return;
-            }
+            let released = Released { address: self.inner.local_address };
+            // Cannot fail: nothing but its address is asked of it.
+            let _ = self.inner.shared.quic.rebind_abstract(Arc::new(released));
         }
     }
 }

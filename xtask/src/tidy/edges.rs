@@ -31,7 +31,13 @@ const TABLE: &[Allowed] = &[
     Allowed {
         package: "peerchannel-transport",
         normal: &["peerchannel-security", "peerchannel-wire"],
-        dev: &[],
+        dev: &["peerchannel-simnet"],
+        never: &[],
+    },
+    Allowed {
+        package: "peerchannel-simnet",
+        normal: &["peerchannel-transport"],
+        dev: &["peerchannel-security"],
         never: &[],
     },
     Allowed {
@@ -56,7 +62,7 @@ const TABLE: &[Allowed] = &[
             "peerchannel-transport",
             "peerchannel-wire",
         ],
-        dev: &["peerchannel-resolver-service"],
+        dev: &["peerchannel-resolver-service", "peerchannel-simnet"],
         never: &[],
     },
     Allowed {

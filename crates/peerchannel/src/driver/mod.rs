@@ -371,8 +371,9 @@ impl Driver {
         if self.private {
             let _ = timeout_at(until, node.close()).await;
         }
+        let owns_port = node.state().owns_port;
         drop(node);
-        if self.private && leaving.is_some() {
+        if self.private && owns_port && leaving.is_some() {
             let _ = timeout_at(until, addresses::is_free(self.facts.local_address)).await;
         }
         drop(self.online);
