@@ -24,11 +24,14 @@ pub struct EndpointConfig {
     pub listen: SocketAddr,
     /// The protocol both sides must name in TLS. Default [`ALPN`] (docs/protocol.md section 1).
     pub alpn: Vec<u8>,
-    /// An idle connection sends a packet this often. Default 3 s (docs/protocol.md section 1).
+    /// An idle connection sends a packet this often, the side that dialed a tenth earlier, so
+    /// that the other only has to answer. Default 3 s (docs/protocol.md section 1).
     pub keep_alive: Duration,
-    /// A connection without an answer this long is lost. Default 6.5 s (docs/protocol.md
-    /// section 1): QUIC re-arms this timer when it sends, so a dead peer is seen within
-    /// `keep_alive + idle_timeout`, 9.5 s, and a pause of 5 s survives.
+    /// A connection without an answer this long is lost. Default 6.3 s (docs/protocol.md
+    /// section 1): QUIC re-arms this timer when it sends, and sends its keep-alive that long
+    /// after an acknowledgement that may itself wait for 25 ms. A dead peer is therefore seen
+    /// within `keep_alive + idle_timeout` and the way of a packet, 9.5 s in all up to a round
+    /// trip of 350 ms; a pause of 5 s survives.
     pub idle_timeout: Duration,
     /// Longest QUIC and TLS handshake, ours or theirs. Default 5 s (a guess: three lost
     /// packets on a satellite link).
@@ -114,7 +117,7 @@ impl Default for EndpointConfig {
             listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
             alpn: ALPN.to_vec(),
             keep_alive: Duration::from_secs(3),
-            idle_timeout: Duration::from_millis(6500),
+            idle_timeout: Duration::from_millis(6300),
             handshake_timeout: Duration::from_secs(5),
             handshakes_max: 64,
             stream_window: 1024 * 1024,

@@ -5,5 +5,6 @@
 mod connections;
 mod failures;
 mod hostile;
+mod idle;
 mod lanes;
 mod support;
