@@ -7,6 +7,7 @@ use peerchannel_wire::MeshKey;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::ended::without_result;
 use crate::resolver::{BoxFuture, Found, Lease, Registration, Resolver, ResolverError, sample};
 
 /// How long one part may take. Longer than a directory's own time-out of 5 s, so that its
@@ -95,7 +96,7 @@ impl CompositeResolver {
                     }
                 }
                 Some(Ok((index, Err(error)))) => failures.add(&self.parts, index, error),
-                Some(Err(error)) => tracing::error!(%error, "a resolver ended abnormally"),
+                Some(Err(error)) => failures.add_last(without_result("resolver", &error)),
                 None => break,
             }
         }
@@ -113,7 +114,7 @@ impl CompositeResolver {
             match call {
                 Ok((_, Ok(other))) => lease = Some(lease.map_or(other, |lease| shorter(lease, other))),
                 Ok((index, Err(error))) => failures.add(&self.parts, index, error),
-                Err(error) => tracing::error!(%error, "a resolver ended abnormally"),
+                Err(error) => failures.add_last(without_result("resolver", &error)),
             }
         }
         match lease {
@@ -195,6 +196,11 @@ impl Failures {
         }
     }
 
+    /// An error that says more about this process than about a part: any other comes first.
+    fn add_last(&mut self, error: ResolverError) {
+        self.first.get_or_insert((usize::MAX, error));
+    }
+
     fn or<T>(self, otherwise: T) -> Result<T, ResolverError> {
         self.first.map_or(Ok(otherwise), |(_, error)| Err(error))
     }
@@ -238,6 +244,8 @@ mod tests {
     use peerchannel_wire::NodeId;
 
     use super::*;
+
+    use crate::ended::tests::outlive_the_runtime;
 
     const MESH: MeshKey = MeshKey::from_bytes([1; 32]);
 
@@ -344,6 +352,19 @@ mod tests {
         let empty = Arc::new(Scripted::default());
         assert_eq!(composite(&[&dead, &empty]).resolve(MESH, 9).await, Ok(vec![]));
         assert_eq!(composite(&[]).resolve(MESH, 9).await, Ok(vec![]));
+    }
+
+    #[test]
+    fn a_runtime_that_ends_during_a_call_is_no_fault() {
+        let part = Arc::new(Scripted::default());
+        let resolver = composite(&[&part, &part]);
+        let (found, errors) = outlive_the_runtime(resolver.resolve(MESH, 9));
+        assert!(matches!(found, Err(ResolverError::Machine { .. })), "{found:?}");
+        assert_eq!(errors, [""; 0]);
+        let registration = registration();
+        let (lease, errors) = outlive_the_runtime(resolver.register(&registration));
+        assert!(matches!(lease, Err(ResolverError::Machine { .. })), "{lease:?}");
+        assert_eq!(errors, [""; 0]);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use peerchannel_wire::MeshKey;
 use tokio::task::JoinSet;
 
+use crate::ended::without_result;
 use crate::host::HostPort;
 use crate::resolver::{BoxFuture, Found, Resolver, ResolverError, sample};
 
@@ -42,21 +43,22 @@ impl StaticResolver {
         for host in self.hosts.iter().cloned() {
             lookups.spawn(async move { (host.lookup().await, host) });
         }
-        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        let (mut found, mut failure) = (Vec::new(), None);
         while let Some(lookup) = lookups.join_next().await {
             match lookup {
                 Ok((Ok(addresses), _)) => found.push(Found { node: None, addresses }),
                 Ok((Err(reason), host)) => {
                     tracing::debug!(%host, %reason, "a static address does not resolve");
-                    failures.push((host, reason));
+                    failure
+                        .get_or_insert_with(|| ResolverError::Unreachable { what: host.to_string(), reason });
                 }
-                Err(error) => tracing::error!(%error, "a look-up ended abnormally"),
+                Err(error) => {
+                    failure.get_or_insert(without_result("look-up", &error));
+                }
             }
         }
-        match failures.into_iter().next() {
-            Some((host, reason)) if found.is_empty() => {
-                Err(ResolverError::Unreachable { what: host.to_string(), reason })
-            }
+        match failure {
+            Some(failure) if found.is_empty() => Err(failure),
             _ => Ok(sample(found, max)),
         }
     }
@@ -80,6 +82,8 @@ impl Resolver for StaticResolver {
 mod tests {
     use super::*;
 
+    use crate::ended::tests::outlive_the_runtime;
+
     const MESH: MeshKey = MeshKey::from_bytes([1; 32]);
 
     fn resolver(hosts: &[&str]) -> StaticResolver {
@@ -96,6 +100,14 @@ mod tests {
     async fn it_fails_if_nothing_resolves() {
         let error = resolver(&["no-such-host.invalid:1"]).resolve(MESH, 9).await.unwrap_err();
         assert!(matches!(error, ResolverError::Unreachable { what, .. } if what == "no-such-host.invalid:1"));
+    }
+
+    #[test]
+    fn a_runtime_that_ends_during_a_look_up_is_no_fault() {
+        let resolver = resolver(&["127.0.0.1:1", "127.0.0.1:2"]);
+        let (ended, errors) = outlive_the_runtime(resolver.resolve(MESH, 9));
+        assert!(matches!(ended, Err(ResolverError::Machine { .. })), "{ended:?}");
+        assert_eq!(errors, [""; 0]);
     }
 
     #[tokio::test]

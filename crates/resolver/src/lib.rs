@@ -43,6 +43,7 @@
 //! section 6.
 
 mod composite;
+mod ended;
 mod fixed;
 mod host;
 mod invited;

@@ -9,6 +9,7 @@ use peerchannel_wire::{NodeId, RESOLVER_ALPN};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::ended::without_result;
 use crate::host::HOST_ADDRESSES_MAX;
 use crate::resolver::ResolverError;
 use crate::service::Setup;
@@ -119,7 +120,9 @@ impl Connector {
                         worst = Some(error);
                     }
                 }
-                Err(error) => tracing::error!(%error, "dialing a directory ended abnormally"),
+                Err(error) => {
+                    worst.get_or_insert(without_result("dial of a directory", &error));
+                }
             }
         }
         Err(worst.unwrap_or(ResolverError::BadRequest { reason: "no directory address is given".to_owned() }))
@@ -132,7 +135,14 @@ impl Connector {
             lookups.spawn(async move { (index, service.host.lookup().await, service) });
         }
         let (mut found, mut failure) = (Vec::new(), None);
-        for (index, looked_up, service) in lookups.join_all().await {
+        while let Some(lookup) = lookups.join_next().await {
+            let (index, looked_up, service) = match lookup {
+                Ok(lookup) => lookup,
+                Err(error) => {
+                    failure = Some(without_result("look-up", &error));
+                    continue;
+                }
+            };
             match looked_up {
                 Ok(addresses) => found.extend(addresses.into_iter().map(|address| {
                     let what = format!("directory at {}", service.host);
@@ -203,4 +213,34 @@ async fn dial(endpoint: &Endpoint, candidate: &Candidate) -> Result<Connection, 
         }
     }
     endpoint.connect(candidate.address, candidate.node).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use peerchannel_security::Identity;
+
+    use super::*;
+    use crate::ended::tests::outlive_the_runtime;
+    use crate::uri::ServiceAddress;
+
+    fn connector(places: &[&str]) -> Connector {
+        let addresses =
+            places.iter().map(|place| ServiceAddress { node: None, host: place.parse().unwrap() });
+        Connector::new(Arc::new(Setup {
+            identity: Identity::from_seed(&[1; 32]),
+            addresses: addresses.collect(),
+            can_share_referrals: AtomicBool::new(true),
+        }))
+    }
+
+    #[test]
+    fn a_runtime_that_ends_during_a_connect_is_no_fault() {
+        // Ends during the look-up, the first thing that waits.
+        let mut connector = connector(&["127.0.0.1:1", "127.0.0.1:2"]);
+        let (ended, errors) = outlive_the_runtime(connector.connect());
+        assert!(matches!(ended, Err(ResolverError::Machine { .. })));
+        assert_eq!(errors, [""; 0]);
+    }
 }
