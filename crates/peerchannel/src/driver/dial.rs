@@ -147,7 +147,12 @@ async fn connect(node: &Arc<NodeState>, candidate: &Candidate) -> Result<Connect
             Some(ended) = attempts.join_next() => match ended {
                 Ok((_, Ok(connection))) => return Ok(connection),
                 Ok((address, Err(error))) => failed = graver(failed, address, error),
-                Err(error) => tracing::error!(%error, "connecting ended abnormally"),
+                Err(error) if error.is_panic() => {
+                    tracing::error!(%error, "connecting panicked");
+                    let why = "an internal error, see the log".to_owned();
+                    failed.failure = DialFailure::Unreachable(why);
+                }
+                Err(_) => tracing::debug!("connecting was cancelled: the runtime is shut down"),
             },
             () = sleep_until(due) => {
                 if Instant::now() >= deadline {

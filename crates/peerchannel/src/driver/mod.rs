@@ -208,8 +208,14 @@ impl Driver {
             }
             Wake::Done(Err(error)) => {
                 if let Some(purpose) = self.purposes.remove(&error.id()) {
-                    tracing::error!(%error, ?purpose, "a task ended abnormally");
-                    self.ended_abnormally(purpose);
+                    if error.is_panic() {
+                        tracing::error!(%error, ?purpose, "a task panicked");
+                    } else {
+                        // The driver cancels no single task: the runtime is shut down, as
+                        // programs do that end without leaving, and the driver is next.
+                        tracing::debug!(?purpose, "a task was cancelled: the runtime is shut down");
+                    }
+                    self.ended_without_result(purpose);
                 }
             }
             Wake::RegistrarDone | Wake::Deadline => {}
@@ -286,7 +292,7 @@ impl Driver {
     }
 
     /// The core gets an answer to every order, whatever became of the task.
-    fn ended_abnormally(&mut self, purpose: Purpose) {
+    fn ended_without_result(&mut self, purpose: Purpose) {
         match purpose {
             Purpose::Dial(dial) => {
                 let failure = DialFailure::Unreachable("an internal error, see the log".to_owned());

@@ -73,7 +73,7 @@ impl Opened {
     }
 }
 
-/// What a task of the driver is for, to tell the core should it end abnormally.
+/// What a task of the driver is for, to tell the core should it end without a result.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     Dial(DialId),
