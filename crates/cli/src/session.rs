@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerchannel::{Config, Join, Mesh};
+use peerchannel::{ChannelName, Config, Join, Mesh};
 use tokio::time::timeout;
 
 use crate::args::{MeshOptions, Preset, Settings};
@@ -12,6 +12,12 @@ use crate::signals::Stop;
 
 /// How long a goodbye may take: leaving is promised within 2 s, and the process ends after it.
 const LEAVE_TIME: Duration = Duration::from_millis(1800);
+
+/// The channel that `--channel` names. To be checked before joining: nobody should see a
+/// member come and go for a mistyped option.
+pub(crate) fn channel_name(text: &str) -> Result<ChannelName, Failure> {
+    ChannelName::new(text).map_err(|error| Failure::usage(format!("--channel {text:?}: {error}")))
+}
 
 /// Joins a mesh. `Ok(None)` if the process was told to stop meanwhile.
 ///

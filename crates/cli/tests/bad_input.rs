@@ -32,6 +32,20 @@ fn mesh_and_member_names_are_checked() {
     check(&["m", "--open", "--name", "a\u{7}b"], 2, &["--name"]);
 }
 
+/// A member that comes and goes for a mistyped option would be seen by all others.
+#[test]
+fn a_channel_is_checked_before_the_mesh_is_joined() {
+    let place = Place::new();
+    // Made by the join, had there been one.
+    let identity = place.path("identity");
+    for command in ["publish", "subscribe", "chat"] {
+        let mut command = peerchannel([command, "m", "--channel", "", "--open", "--resolver"]);
+        command.args(["static:127.0.0.1:9", "--listen", "127.0.0.1:0", "--identity"]).arg(&identity);
+        run(command, "", AT_ONCE).expect(2, &["--channel \"\"", "must not be empty"]);
+        assert!(!identity.exists());
+    }
+}
+
 #[test]
 fn credentials_are_checked_and_the_way_out_is_named() {
     let place = Place::new();

@@ -21,12 +21,11 @@ pub(crate) fn is_full_screen(args: &ChatArgs) -> bool {
 /// Chats until the input ends, `/quit`, or a signal.
 pub(super) async fn run(args: ChatArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
     let full_screen = is_full_screen(&args);
+    let channel = session::channel_name(&args.channel)?;
     let Some(mesh) = session::join(&args.mesh, args.options, settings, &mut stop).await? else {
         return Ok(());
     };
-    let channel = mesh
-        .try_channel(&args.channel)
-        .map_err(|error| Failure::usage(format!("--channel {:?}: {error}", args.channel)))?;
+    let channel = mesh.channel(channel.as_str());
     if full_screen {
         screen::run(&mesh, &channel, stop).await
     } else {

@@ -34,6 +34,7 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, mut stop: Stop) 
             "--channel *: * means all channels, for `subscribe`: name the one to publish in",
         ));
     }
+    let channel = session::channel_name(&args.channel)?;
     let source = match &args.file {
         Some(path) => Source::File(Some(std::fs::read(path).map_err(|error| {
             Failure::runtime(format!("--file {}: cannot read it: {error}", path.display()))
@@ -43,9 +44,7 @@ pub(super) async fn run(args: PublishArgs, settings: &Settings, mut stop: Stop) 
     let Some(mesh) = session::join(&args.mesh, args.options, settings, &mut stop).await? else {
         return Err(Failure::runtime("stopped before anything was published"));
     };
-    let channel = mesh
-        .try_channel(&args.channel)
-        .map_err(|error| Failure::usage(format!("--channel {:?}: {error}", args.channel)))?;
+    let channel = mesh.channel(channel.as_str());
     let lane = match (args.hops, args.volatile) {
         (Some(hops), _) => Lane::Local(hops),
         (None, true) => Lane::Volatile,

@@ -15,18 +15,19 @@ use crate::watch::watch;
 
 /// Prints until the count, the time or a signal ends it.
 pub(super) async fn run(args: SubscribeArgs, settings: &Settings, mut stop: Stop) -> Result<(), Failure> {
+    let channel = match args.channel.as_str() {
+        "*" => None,
+        name => Some(session::channel_name(name)?),
+    };
     let Some(mesh) = session::join(&args.mesh, args.options, settings, &mut stop).await? else {
         return Ok(());
     };
-    let all = args.channel == "*";
-    let subscription = if all {
-        mesh.subscribe_all()
-    } else {
-        let channel = mesh.try_channel(&args.channel);
-        channel.map_err(|error| Failure::usage(format!("--channel {:?}: {error}", args.channel)))?.subscribe()
+    let subscription = match &channel {
+        Some(channel) => mesh.channel(channel.as_str()).subscribe(),
+        None => mesh.subscribe_all(),
     };
     let (lines, written) = Lines::stdout();
-    let mut printer = Printer { lines: lines.clone(), json: args.json, all, printed: 0 };
+    let mut printer = Printer { lines: lines.clone(), json: args.json, all: channel.is_none(), printed: 0 };
     let (mut timed_out, mut refused) = (false, None);
     let read = tokio::select! {
         read = printer.print(subscription, args.count) => read,
