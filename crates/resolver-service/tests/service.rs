@@ -16,6 +16,7 @@ use peerchannel_resolver_service::{
 use peerchannel_security::Identity;
 use peerchannel_transport::{CloseReason, Connection, ConnectionLost, Endpoint, EndpointConfig};
 use peerchannel_wire::{RESOLVER_ALPN, ResolverReply, ResolverRequest};
+use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
 const MESH: MeshKey = MeshKey::from_bytes([0x11; 32]);
@@ -68,10 +69,23 @@ impl Node {
     }
 }
 
+/// How much longer than stated a thing may take before a test gives it up as hung: what
+/// happens is tested here, how fast is measured elsewhere, on a machine with nothing else to
+/// do.
+const HANG_FACTOR: u32 = 5;
+
+/// How long a call may take: five seconds, and a moment to notice.
+const CALL: Duration = Duration::from_secs(6);
+
+/// What a future comes to, unless it hangs.
+async fn within<T>(stated: Duration, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(stated * HANG_FACTOR, future).await.expect("it hangs")
+}
+
 async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !holds().await {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(20) * HANG_FACTOR, "{what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -240,7 +254,7 @@ async fn what_a_client_does_wrong_closes_that_client_only() {
         let (_endpoint, connection) = raw(&server).await;
         let mut stream = connection.open_control().await.unwrap();
         stream.send(Bytes::from_static(bytes)).await.unwrap();
-        let lost = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await.unwrap();
+        let lost = within(Duration::from_secs(5), connection.closed()).await;
         assert_eq!(lost, ConnectionLost::ClosedByPeer(CloseReason::ProtocolViolation), "{bytes:?}");
     }
     assert_eq!(server.metrics().violations, 4);
@@ -290,7 +304,7 @@ async fn a_directory_with_another_key_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_address_is_passed_over_within_two_seconds() {
+async fn a_dead_address_is_passed_over() {
     let server = serve(config(), MemoryStore).await;
     // Taken, but never answered: a socket that nobody reads.
     let dead = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -301,10 +315,47 @@ async fn a_dead_address_is_passed_over_within_two_seconds() {
         server.local_address()
     );
     let ann = client(1, &uri);
-    let start = Instant::now();
-    ann.register().await.unwrap();
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // Well within one call, which takes at most five seconds and fails after that.
+    within(CALL, ann.register()).await.unwrap();
     server.shutdown().await;
+}
+
+/// A way to a directory that takes its time: what it passes on arrives this much later.
+const WAY: Duration = Duration::from_millis(250);
+
+/// Passes datagrams on in both directions, between one client and a directory.
+async fn relay(place: UdpSocket, directory: SocketAddr) {
+    let (place, out) = (Arc::new(place), Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()));
+    out.connect(directory).await.unwrap();
+    // What was sent before there was a way is lost.
+    let mut bytes = [0; 2048];
+    while place.try_recv_from(&mut bytes).is_ok() {}
+    let (to_client, client) = watch::channel(None);
+    let there = async {
+        let mut bytes = [0; 2048];
+        loop {
+            let (length, from) = place.recv_from(&mut bytes).await.unwrap();
+            to_client.send_replace(Some(from));
+            let (datagram, out) = (bytes[..length].to_vec(), out.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(WAY).await;
+                let _ = out.send(&datagram).await;
+            });
+        }
+    };
+    let back = async {
+        let mut bytes = [0; 2048];
+        loop {
+            let Ok(length) = out.recv(&mut bytes).await else { continue };
+            let Some(to) = *client.borrow() else { continue };
+            let (datagram, place) = (bytes[..length].to_vec(), place.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(WAY).await;
+                let _ = place.send_to(&datagram, to).await;
+            });
+        }
+    };
+    tokio::join!(there, back);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -320,31 +371,33 @@ async fn a_directory_that_hangs_costs_a_time_out_and_nothing_more() {
             connections.push(connection);
         }
     });
+    // The other directory is far away, and there is no way to it until the first call is over:
+    // that one has to meet the directory that hangs.
     let server = serve(self::config(), MemoryStore).await;
-    let key = server.node_id();
-    let ann = client(1, &format!("service:{key}@{},{}", hanging.local_address(), server.local_address()));
-    let start = Instant::now();
-    let error = ann.register().await.unwrap_err();
+    let place = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (key, far) = (server.node_id(), place.local_addr().unwrap());
+    let ann = client(1, &format!("service:{key}@{},{far}", hanging.local_address()));
+    let error = within(CALL, ann.register()).await.unwrap_err();
     assert!(matches!(error, ResolverError::TimedOut { .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(6));
-    // The next call prefers the other address.
-    ann.register().await.unwrap();
+    let way = tokio::spawn(relay(place, server.local_address()));
+    // The next call goes to the other address, although the near one would answer sooner.
+    within(CALL, ann.register()).await.unwrap();
+    assert_eq!(server.metrics().registers, 1);
+    way.abort();
     held.abort();
     server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreachable_directory_is_an_error_in_time_and_found_when_it_comes() {
-    let place = {
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.local_addr().unwrap()
-    };
+    // Kept, so that nobody else takes the port meanwhile.
+    let kept = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let place = kept.local_addr().unwrap();
     let ann = client(1, &format!("service:{}@{place}", directory_identity().node_id()));
-    let start = Instant::now();
-    assert!(ann.register().await.is_err());
-    assert!(start.elapsed() < Duration::from_secs(6));
+    assert!(within(CALL, ann.register()).await.is_err());
     let mut config = config();
     config.listen = place;
+    drop(kept);
     let server = serve(config, MemoryStore).await;
     eventually("found", async || ann.register().await.is_ok()).await;
     server.shutdown().await;
@@ -417,15 +470,16 @@ async fn nothing_is_acknowledged_that_was_not_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_waits_for_requests_not_for_idle_clients() {
-    let server = serve(config(), MemoryStore).await;
+    let mut config = config();
+    // A drain that waited for an idle client would hang, not be cut short.
+    config.drain_timeout = Duration::from_hours(1);
+    let server = serve(config, MemoryStore).await;
     let nodes: Vec<Node> = (1..=8).map(|seed| client(seed, &uri_of(&server))).collect();
     for node in &nodes {
         node.register().await.unwrap();
     }
     let (_endpoint, silent) = raw(&server).await;
-    let start = Instant::now();
-    server.shutdown().await;
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    within(Duration::from_secs(3), server.shutdown()).await;
     assert_eq!(silent.closed().await, ConnectionLost::ClosedByPeer(CloseReason::Shutdown));
     assert!(nodes[0].register().await.is_err());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use peerchannel_transport::{ConnectError, Connection, Endpoint, EndpointConfig};
 use peerchannel_wire::{NodeId, RESOLVER_ALPN};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ended::without_result;
 use crate::host::HOST_ADDRESSES_MAX;
@@ -17,6 +17,12 @@ use crate::service::Setup;
 /// Head start of each address over the next: two tries fit well into the 2 s after which a
 /// fail-over should be done, and a directory on the same continent answers in half of it.
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Head start of all others over the address whose directory answered and then failed. One
+/// that accepts connections and hangs would else win every race against one farther away and
+/// make every call fail. Ten round trips around the world fit, and of the 5 s of a call enough
+/// is left for this address, should it be the only one that works.
+const HEAD_START_OVER_BAD: Duration = Duration::from_secs(2);
 
 /// How often a directory that says it is busy is dialed in one attempt. One network may have
 /// half of its handshakes at a time, so a crowd that starts together is served in turns.
@@ -96,19 +102,28 @@ impl Connector {
     /// answers wins and the others are dropped with the set.
     async fn race(&mut self) -> Result<Directory, ResolverError> {
         let endpoint = self.endpoint()?;
-        let candidates = self.candidates().await?;
+        let mut candidates = self.candidates().await?.into_iter().peekable();
+        let started = Instant::now();
+        // Each due when the one before has had its head start, or when all before have failed.
+        let mut due = started;
         let mut dials = JoinSet::new();
-        for (index, candidate) in candidates.into_iter().enumerate() {
-            let endpoint = endpoint.clone();
-            let delay = HEAD_START.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX));
-            dials.spawn(async move {
-                sleep(delay).await;
-                let dialed = dial(&endpoint, &candidate).await;
-                (dialed, candidate)
-            });
-        }
         let mut worst: Option<ResolverError> = None;
-        while let Some(dial) = dials.join_next().await {
+        loop {
+            let dial = tokio::select! {
+                Some(dial) = dials.join_next() => dial,
+                () = sleep_until(due), if candidates.peek().is_some() => {
+                    if let Some(candidate) = candidates.next() {
+                        let endpoint = endpoint.clone();
+                        dials.spawn(async move { (dial(&endpoint, &candidate).await, candidate) });
+                    }
+                    due += HEAD_START;
+                    if candidates.peek().is_some_and(|next| Some(next.address) == self.last_bad) {
+                        due = due.max(started + HEAD_START_OVER_BAD);
+                    }
+                    continue;
+                }
+                else => break,
+            };
             match dial {
                 Ok((Ok(connection), Candidate { address, what, .. })) => {
                     return Ok(Directory { connection, address, what });
@@ -123,6 +138,9 @@ impl Connector {
                 Err(error) => {
                     worst.get_or_insert(without_result("dial of a directory", &error));
                 }
+            }
+            if dials.is_empty() {
+                due = Instant::now();
             }
         }
         Err(worst.unwrap_or(ResolverError::BadRequest { reason: "no directory address is given".to_owned() }))
