@@ -48,6 +48,10 @@ pub(crate) enum Line {
     ResolverFailed { resolver: String, detail: String },
     /// It answers again.
     ResolverRecovered { resolver: String },
+    /// The node did not run for a while: sleep, or a stopped process.
+    Resumed { paused_ms: u64 },
+    /// The machine's network changed; where the node can be dialed now.
+    NetworkChanged { addrs: Vec<SocketAddr> },
     /// A member more.
     MemberUp { node: String, name: String, epoch: u64 },
     /// A member less.
@@ -251,6 +255,10 @@ impl Line {
             }
             MeshEvent::ResolverFailed { resolver, error } => Self::ResolverFailed { resolver, detail: error },
             MeshEvent::ResolverRecovered { resolver } => Self::ResolverRecovered { resolver },
+            MeshEvent::Resumed { paused } => {
+                Self::Resumed { paused_ms: u64::try_from(paused.as_millis()).unwrap_or(u64::MAX) }
+            }
+            MeshEvent::NetworkChanged { addresses } => Self::NetworkChanged { addrs: addresses },
             MeshEvent::Uncommitted { channel, first, last } => Self::Uncommitted {
                 channel: channel.as_str().to_owned(),
                 epoch: epoch.get(),

@@ -5,10 +5,6 @@ use std::time::Duration;
 
 use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
 
-/// How often the machine's interfaces are looked at: a laptop that changed networks is
-/// reachable again within that time, and looking costs about 0.1 ms.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-
 /// The addresses to tell others: those given, else the one listened at, else those of the
 /// machine's interfaces with the port listened at. Loopback only where there is nothing else.
 pub(crate) fn advertised(given: &[SocketAddr], listening: SocketAddr) -> Vec<SocketAddr> {
@@ -18,32 +14,24 @@ pub(crate) fn advertised(given: &[SocketAddr], listening: SocketAddr) -> Vec<Soc
     if !listening.ip().is_unspecified() {
         return vec![listening];
     }
-    let interfaces = match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces,
+    of_interfaces(of_machine(), listening)
+}
+
+/// The addresses of the machine's interfaces; none where they cannot be read.
+pub(crate) fn of_machine() -> Vec<IpAddr> {
+    match if_addrs::get_if_addrs() {
+        Ok(interfaces) => interfaces.into_iter().map(|interface| interface.ip()).collect(),
         Err(error) => {
             tracing::warn!(%error, "cannot read the addresses of this machine");
             Vec::new()
         }
-    };
-    of_interfaces(interfaces.into_iter().map(|interface| interface.ip()).collect(), listening)
+    }
 }
 
-/// Waits until the addresses differ from these. Dropping the future loses nothing.
-pub(crate) async fn changed(
-    given: Vec<SocketAddr>,
-    listening: SocketAddr,
-    before: Vec<SocketAddr>,
-) -> Vec<SocketAddr> {
-    if !given.is_empty() || !listening.ip().is_unspecified() {
-        return std::future::pending().await;
-    }
-    loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let now = advertised(&given, listening);
-        if now != before {
-            return now;
-        }
-    }
+/// Whether another machine could reach a node there. Link-local IPv6 needs a scope that means
+/// nothing on another machine.
+pub(crate) fn is_usable(ip: IpAddr) -> bool {
+    !ip.is_loopback() && is_told(ip)
 }
 
 /// Waits until a port that this process closed can be bound again: QUIC's tasks let go of it
@@ -58,14 +46,19 @@ fn of_interfaces(mut ips: Vec<IpAddr>, listening: SocketAddr) -> Vec<SocketAddr>
     // A stable order: private IPv4 first, as most meshes are on one network; then global ones.
     ips.sort_by_key(|ip| (ip.is_ipv6(), *ip));
     ips.dedup();
-    let usable = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_link_local() && !ip.is_unspecified(),
-        // Link-local IPv6 needs a scope that means nothing on another machine.
-        IpAddr::V6(ip) => listening.is_ipv6() && !ip.is_unicast_link_local() && !ip.is_unspecified(),
-    };
-    let (loopback, others): (Vec<_>, Vec<_>) = ips.into_iter().filter(usable).partition(IpAddr::is_loopback);
+    ips.retain(|ip| is_told(*ip) && (ip.is_ipv4() || listening.is_ipv6()));
+    let (loopback, others): (Vec<_>, Vec<_>) = ips.into_iter().partition(IpAddr::is_loopback);
     let chosen = if others.is_empty() { loopback } else { others };
     chosen.into_iter().map(|ip| SocketAddr::new(ip, listening.port())).take(NODE_ADDRESSES_MAX).collect()
+}
+
+/// Whether an address means anything to others, loopback included.
+fn is_told(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !local && !ip.is_unspecified()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use peerchannel_mesh::{DialFailure, LinkLoss, MemberLoss, NeighborLoss};
 use peerchannel_wire::{
@@ -102,6 +103,18 @@ pub enum MeshEvent {
     ResolverRecovered {
         /// The resolver, as it was given.
         resolver: String,
+    },
+    /// This node did not run for a while: the machine slept, or the process was stopped. It
+    /// looks for neighbors that gave it up meanwhile.
+    Resumed {
+        /// For how long, as far as it can tell.
+        paused: Duration,
+    },
+    /// An address of the machine came or went, and the node sees to its links. Told at most
+    /// every 5 s.
+    NetworkChanged {
+        /// Where others are told to dial it now.
+        addresses: Vec<SocketAddr>,
     },
     /// The propagation filter panicked; the message in hand went nowhere ([`Verdict::None`](crate::Verdict::None)).
     FilterPanicked,
@@ -274,6 +287,14 @@ impl fmt::Display for MeshEvent {
                 write!(f, "resolver {resolver} does not answer, it is tried again: {error}")
             }
             Self::ResolverRecovered { resolver } => write!(f, "resolver {resolver} answers again"),
+            Self::Resumed { paused } => write!(f, "back after a pause of {:.0} s", paused.as_secs_f64()),
+            Self::NetworkChanged { addresses } => {
+                f.write_str("the network changed; this node is at")?;
+                if addresses.is_empty() {
+                    f.write_str(" no address that others could dial")?;
+                }
+                addresses.iter().try_for_each(|address| write!(f, " {address}"))
+            }
             Self::FilterPanicked => f.write_str("the propagation filter panicked: a message went nowhere"),
             Self::Overloaded(what) => write!(f, "a limit was reached: {what}"),
             Self::Left => f.write_str("left the mesh"),

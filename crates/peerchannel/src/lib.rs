@@ -76,6 +76,7 @@ mod invite;
 mod join;
 mod mesh;
 mod message;
+mod network;
 mod node;
 mod pool;
 mod queue;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use peerchannel_security::{Admission, EpochSource, Gate, Identity, IdentityFile};
 use peerchannel_transport::{DatagramSocket, Endpoint, EndpointConfig};
 use peerchannel_wire::{Epoch, MeshId, MeshName, NodeId, is_dialable};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::driver::Arrival;
 use crate::error::{JoinError, StartError};
 use crate::invite::wall_ms;
 use crate::join::Join;
+use crate::network;
 use crate::pool::Pool;
 use crate::registry::Registry;
 
@@ -129,9 +130,13 @@ impl NodeOptions {
             gate: Mutex::new(Gate::new()),
             started: Instant::now(),
             pool: Pool::default(),
+            network: watch::Sender::new(0),
             tasks: Mutex::default(),
         });
         state.spawn(admit::accept_connections(state.clone()));
+        if network::matters(local_address) {
+            state.spawn(network::watch(state.network.clone()));
+        }
         Ok(Node { owner: Arc::new(Owner { state, epochs: Arc::new(Mutex::new(epochs)) }) })
     }
 }
@@ -236,7 +241,10 @@ pub(crate) struct NodeState {
     pub(crate) gate: Mutex<Gate>,
     started: Instant,
     pub(crate) pool: Pool,
-    // One per connection, and the one that accepts connections.
+    // Counts the changes of the machine's network.
+    pub(crate) network: watch::Sender<u64>,
+    // One per connection, and those that accept connections and
+    // watch the network.
     tasks: Mutex<JoinSet<()>>,
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use peerchannel_resolver::{
-    MeshKey, NodeId, Registration, Resolver, ResolverError, ResolverUri, ServiceResolver, keep_registered,
+    Announcement, MeshKey, NodeId, Registration, Resolver, ResolverError, ResolverUri, ServiceResolver,
+    keep_registered,
 };
 use peerchannel_resolver_service::{
     Change, DurableStore, MemoryStore, RegistryConfig, Server, ServerConfig, Store, StoreError,
@@ -176,7 +177,8 @@ async fn a_forgetful_directory_is_told_again() {
     config.listen = server.local_address();
     let uri = uri_of(&server);
     let (ann, bob) = (client(1, &uri), client(2, &uri));
-    let (addresses, receiver) = watch::channel(ann.registration.addresses.clone());
+    let announcement = Announcement { addresses: ann.registration.addresses.clone(), wakes: 0 };
+    let (announced, receiver) = watch::channel(announcement);
     let kept =
         tokio::spawn(keep_registered(ann.resolver.clone(), ann.registration.clone(), receiver, |_, _| {}));
     eventually("registered", async || bob.others().await == [ann.registration.node]).await;
@@ -195,7 +197,7 @@ async fn a_forgetful_directory_is_told_again() {
     // Outlives its lease, by refreshing.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(bob.others().await, [ann.registration.node]);
-    drop(addresses);
+    drop(announced);
     kept.await.unwrap();
     assert_eq!(bob.others().await, [], "taken back at the end");
     server.unwrap().shutdown().await;

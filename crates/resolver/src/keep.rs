@@ -17,18 +17,29 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long taking the registration back may take: a node leaves within 2 s.
 const UNREGISTER_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Keeps a node registered for as long as the sender of `addresses` lives, then takes the
+/// What a node tells its registrations from time to time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Announcement {
+    /// Where the node can be dialed now.
+    pub addresses: Vec<SocketAddr>,
+    /// Counted up when the machine woke up or the network changed: leases may have ended
+    /// unnoticed, so that every registration is refreshed at once.
+    pub wakes: u64,
+}
+
+/// Keeps a node registered for as long as the sender of `announced` lives, then takes the
 /// registration back (within 1.5 s) and returns.
 ///
-/// Each change of `addresses` is told to the resolver; the addresses in `registration` count
-/// until the first change. `report` hears the outcome of every step, for events and logs.
+/// Each change of the addresses is told to the resolver; those in `registration` count until
+/// the first change. With each change of `wakes` what is scheduled is due at once. `report`
+/// hears the outcome of every step, for events and logs.
 ///
 /// # Cancellation
 /// Dropping the future stops everything at once; the registration then ends with its lease.
 pub async fn keep_registered(
     resolver: Arc<dyn Resolver>,
     registration: Registration,
-    mut addresses: watch::Receiver<Vec<SocketAddr>>,
+    mut announced: watch::Receiver<Announcement>,
     mut report: impl FnMut(RegistrarStep, &Result<Lease, ResolverError>) + Send,
 ) {
     let mut registrar = Registrar::new(registration, rand::random(), now());
@@ -36,6 +47,7 @@ pub async fn keep_registered(
     let mut running: Option<(RegistrarStep, BoxFuture<'static, Result<Lease, ResolverError>>)> = None;
     // Whether anything was ever asked: then there may be something to take back.
     let mut asked = false;
+    let mut wakes = announced.borrow().wakes;
     loop {
         if running.is_none()
             && let Some(step) = registrar.poll(now())
@@ -45,10 +57,14 @@ pub async fn keep_registered(
         }
         let due = registrar.poll_timeout();
         tokio::select! {
-            changed = addresses.changed() => match changed {
+            changed = announced.changed() => match changed {
                 Ok(()) => {
-                    let latest = addresses.borrow_and_update().clone();
-                    registrar.set_addresses(now(), latest);
+                    let latest = announced.borrow_and_update().clone();
+                    registrar.set_addresses(now(), latest.addresses);
+                    if latest.wakes != wakes {
+                        wakes = latest.wakes;
+                        registrar.wake(now());
+                    }
                 }
                 Err(_) => break,
             },
@@ -165,15 +181,19 @@ mod tests {
             node: NodeId::from_bytes([2; 32]),
             addresses: vec![at(1)],
         };
-        let (sender, receiver) = watch::channel(vec![at(1)]);
+        let announce = |port, wakes| Announcement { addresses: vec![at(port)], wakes };
+        let (sender, receiver) = watch::channel(announce(1, 0));
         let task = tokio::spawn(keep_registered(recorder.clone(), registration, receiver, |_, _| {}));
         // Registered at 0 s, the refresh at 40 to 50 s hangs for 10 s and is tried again.
         tokio::time::sleep(Duration::from_secs(65)).await;
         assert_eq!(*recorder.0.lock().unwrap(), ["register 1", "refresh 1", "refresh 1"]);
-        sender.send(vec![at(2)]).unwrap();
+        sender.send(announce(2, 0)).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Woken up, nothing waits for half of the lease.
+        sender.send(announce(2, 1)).unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         drop(sender);
         task.await.unwrap();
-        assert_eq!(recorder.0.lock().unwrap()[3..], ["update 2", "unregister 2"]);
+        assert_eq!(recorder.0.lock().unwrap()[3..], ["update 2", "refresh 2", "unregister 2"]);
     }
 }

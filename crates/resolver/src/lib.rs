@@ -58,7 +58,7 @@ pub use composite::CompositeResolver;
 pub use fixed::StaticResolver;
 pub use host::{HostPort, ParseHostPortError};
 pub use invited::TicketResolver;
-pub use keep::keep_registered;
+pub use keep::{Announcement, keep_registered};
 pub use lan::{LanOptions, LanResolver};
 pub use peerchannel_wire::{MeshKey, NodeId};
 pub use registrar::{Registrar, RegistrarStep};

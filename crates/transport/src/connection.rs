@@ -1,6 +1,6 @@
 //! One authenticated QUIC connection to another node, shared by all meshes of the two.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -76,6 +76,15 @@ impl Connection {
     pub fn remote_address(&self) -> SocketAddr {
         let address = self.inner.quic.remote_address();
         SocketAddr::new(address.ip().to_canonical(), address.port())
+    }
+
+    /// The address of this machine that packets of this connection leave from. `None` where
+    /// this side dialed: then the system chooses it for each packet, and the connection moves
+    /// with the machine (QUIC migration). The other side's cannot; once that address is gone,
+    /// nothing more gets through.
+    #[must_use]
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        if self.opened_by_us() { None } else { self.inner.quic.local_ip().map(|ip| ip.to_canonical()) }
     }
 
     /// Whether this side dialed.

@@ -1,6 +1,7 @@
 //! The links of one mesh as the driver holds them: encoding, queues, and what readers report.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use peerchannel_mesh::{Farewell, Input, Lane as CoreLane, LinkId, LinkLoss};
 use peerchannel_transport::{
@@ -120,6 +121,18 @@ impl Links {
     pub(super) fn close(&self, id: LinkId, reason: CloseReason) {
         if let Some(entry) = self.entries.get(&id) {
             entry.link.close(reason);
+        }
+    }
+
+    /// Closes the connections that send from an address the machine no longer has. Where the
+    /// addresses cannot be read, none.
+    pub(super) fn close_stranded(&self, present: &[IpAddr]) {
+        for entry in self.entries.values() {
+            let connection = entry.link.connection();
+            if connection.local_ip().is_some_and(|ip| !present.is_empty() && !present.contains(&ip)) {
+                tracing::debug!(peer = %connection.peer().short(), "connection closed: its address is gone");
+                connection.close(CloseReason::Abandoned);
+            }
         }
     }
 
@@ -245,6 +258,7 @@ fn loss(lost: &LinkLost) -> LinkLoss {
         LinkLost::ClosedByPeer(reason) => LinkLoss::ClosedByPeer(reason.to_string()),
         LinkLost::Violation(violation) => LinkLoss::BadFrame(violation.to_string()),
         LinkLost::Connection(ConnectionLost::IdleTimeout) => LinkLoss::TimedOut,
+        LinkLost::Connection(ConnectionLost::ClosedLocally(_)) => LinkLoss::ClosedLocally,
         LinkLost::Connection(ConnectionLost::Reset) => LinkLoss::Reset,
         LinkLost::Connection(ConnectionLost::ClosedByPeer(reason)) => {
             LinkLoss::ClosedByPeer(reason.to_string())

@@ -16,7 +16,9 @@ mod commands;
 mod crypto;
 mod dial;
 mod links;
+mod moved;
 mod outputs;
+mod pause;
 mod publish;
 mod start;
 mod wake;
@@ -28,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerchannel_mesh::{DialFailure, Input, LinkId, LinkLoss, LinkOpened, Time};
-use peerchannel_resolver::{CompositeResolver, MeshKey};
+use peerchannel_resolver::{Announcement, CompositeResolver, MeshKey};
 use peerchannel_transport::CloseReason;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -46,6 +48,7 @@ use crate::resolvers::Health;
 use self::clock::Clock;
 use self::crypto::Job;
 use self::links::Links;
+use self::pause::PauseWatch;
 use self::publish::Publishing;
 use self::wake::{Done, News, Purpose, Wake};
 
@@ -111,7 +114,8 @@ struct Driver {
     online: watch::Sender<bool>,
     addresses: Vec<SocketAddr>,
     // Registrations last as long as the sender.
-    advertised: Option<watch::Sender<Vec<SocketAddr>>>,
+    announced: Option<watch::Sender<Announcement>>,
+    network: watch::Receiver<u64>,
     registrars: JoinSet<()>,
     resolver: Arc<CompositeResolver>,
     key: MeshKey,
@@ -128,8 +132,14 @@ impl Driver {
         self.drain();
         self.carry_out_jobs();
         while !self.is_over() {
-            let wake = self.wait().await;
+            let deadline = self.deadline();
+            let pause = PauseWatch::begin(deadline);
+            let wake = self.wait(deadline).await;
             self.now = self.clock.now();
+            // Before anything that came of it: lost links, time-outs.
+            if let Some(paused) = pause.end() {
+                self.resumed(paused);
+            }
             self.take(wake);
             for _ in 1..TAKEN_PER_WAKE {
                 // Beyond what this wake will carry out, news wait where their bytes are
@@ -156,8 +166,7 @@ impl Driver {
     }
 
     /// Waits until there is something to do. Cancel safe, as each of its parts is.
-    async fn wait(&mut self) -> Wake {
-        let deadline = self.deadline();
+    async fn wait(&mut self, deadline: Instant) -> Wake {
         tokio::select! {
             command = self.commands.recv(), if !self.abandoned => {
                 command.map_or(Wake::Abandoned, Wake::Command)
@@ -166,6 +175,8 @@ impl Driver {
             Some(arrival) = self.inbox.recv() => Wake::Arrival(arrival),
             Some(done) = self.tasks.join_next_with_id() => Wake::Done(done),
             Some(_) = self.registrars.join_next() => Wake::RegistrarDone,
+            // The node's state has the sender.
+            Ok(()) = self.network.changed() => Wake::NetworkChanged,
             () = sleep_until(deadline) => Wake::Deadline,
         }
     }
@@ -218,6 +229,7 @@ impl Driver {
                     self.ended_without_result(purpose);
                 }
             }
+            Wake::NetworkChanged => self.network_changed(),
             Wake::RegistrarDone | Wake::Deadline => {}
         }
     }
@@ -226,7 +238,7 @@ impl Driver {
         if self.leaving.is_none() {
             self.leaving = Some(Instant::now());
             // Ends the registrations, while the core says goodbye.
-            self.advertised = None;
+            self.announced = None;
             self.core.leave(self.now);
         }
     }
@@ -279,15 +291,6 @@ impl Driver {
             }
             Done::Resolved(candidates) => self.feed(Input::Resolved(candidates)),
             Done::Read => {}
-            Done::AddressesChanged(addresses) => {
-                tracing::info!(?addresses, "the addresses of this node changed");
-                self.addresses.clone_from(&addresses);
-                if let Some(advertised) = &self.advertised {
-                    advertised.send_replace(addresses.clone());
-                }
-                self.watch_addresses();
-                self.feed(Input::AddressesChanged(addresses));
-            }
         }
     }
 
@@ -303,18 +306,11 @@ impl Driver {
                 self.links.close(link, CloseReason::Abandoned);
                 self.closed(link, LinkLoss::ClosedLocally);
             }
-            Purpose::WatchAddresses => {}
         }
     }
 
-    fn watch_addresses(&mut self) {
-        let state = self.node.state();
-        let watch = addresses::changed(state.advertise.clone(), state.local_address, self.addresses.clone());
-        self.spawn(Purpose::WatchAddresses, async { Done::AddressesChanged(watch.await) });
-    }
-
     /// Runs a task of the driver's, which ends with it. At most: one per link, one per dial of
-    /// the core (which limits both), one that resolves, one that watches the addresses.
+    /// the core (which limits both), one that resolves.
     fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = Done> + Send + 'static) {
         let id = self.tasks.spawn(task).id();
         self.purposes.insert(id, purpose);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use peerchannel_mesh::{Filter, Me};
-use peerchannel_resolver::{CompositeResolver, MeshKey, Registration, keep_registered};
+use peerchannel_resolver::{Announcement, CompositeResolver, MeshKey, Registration, keep_registered};
 use peerchannel_security::{Admission, Password, StretchedPassword, mesh_id, resolver_key};
 use peerchannel_wire::{CredentialKind, MemberName, MeshName};
 use tokio::sync::{mpsc, watch};
@@ -74,13 +74,13 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
     core.set_filter(plan.filter.map(|filter| Guarded::boxed(filter, &filter_panics)));
 
     let key = MeshKey::from_bytes(resolver_key(&mesh));
-    let (advertised, watched) = watch::channel(addresses.clone());
+    let (announced, heard) = watch::channel(Announcement { addresses: addresses.clone(), wakes: 0 });
     let registration = Registration { mesh: key, node: state.id, addresses: addresses.clone() };
     let mut registrars = JoinSet::new();
     for resolver in &resolvers {
         // The resolver's health tells how it goes.
         let told = |_, _: &_| {};
-        registrars.spawn(keep_registered(resolver.clone(), registration.clone(), watched.clone(), told));
+        registrars.spawn(keep_registered(resolver.clone(), registration.clone(), heard.clone(), told));
     }
 
     let facts = Arc::new(Facts {
@@ -100,7 +100,7 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         registry: registry.clone(),
     });
     let entry = Arc::new(MeshEntry { admission, inbox: inbox_in, registry: registry.clone() });
-    let mut driver = Driver {
+    let driver = Driver {
         core,
         clock,
         now,
@@ -125,7 +125,8 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         directs: HashMap::new(),
         online,
         addresses,
-        advertised: Some(advertised),
+        announced: Some(announced),
+        network: state.network.subscribe(),
         registrars,
         resolver: Arc::new(CompositeResolver::new(resolvers)),
         key,
@@ -135,7 +136,6 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         leaving: None,
         left: false,
     };
-    driver.watch_addresses();
     tracing::info!(mesh = %facts.mesh_name, node = %facts.node.short(), epoch = epoch.get(), "joined");
     // Ends with the last handle or by leaving; ends everything it owns before.
     tokio::spawn(driver.run());

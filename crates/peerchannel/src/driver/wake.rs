@@ -22,6 +22,8 @@ pub(super) enum Wake {
     Done(Result<(tokio::task::Id, Done), tokio::task::JoinError>),
     /// A task of a resolver ended.
     RegistrarDone,
+    /// The machine's network changed.
+    NetworkChanged,
     /// The core's deadline, signature work that waits, or the end of a leave.
     Deadline,
 }
@@ -79,7 +81,6 @@ pub(super) enum Purpose {
     Dial(DialId),
     Resolve,
     Read(LinkId),
-    WatchAddresses,
 }
 
 /// How a task of the driver ended.
@@ -93,7 +94,6 @@ pub(super) enum Done {
     Resolved(Vec<Candidate>),
     /// What it had to say is in the inbox.
     Read,
-    AddressesChanged(Vec<SocketAddr>),
 }
 
 /// The core's name for a lane of the transport.
