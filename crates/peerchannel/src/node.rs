@@ -134,7 +134,8 @@ impl NodeOptions {
             tasks: Mutex::default(),
         });
         state.spawn(admit::accept_connections(state.clone()));
-        if network::matters(local_address) {
+        // A socket of the caller's has the caller's idea of a network.
+        if owns_port && network::matters(local_address) {
             state.spawn(network::watch(state.network.clone()));
         }
         Ok(Node { owner: Arc::new(Owner { state, epochs: Arc::new(Mutex::new(epochs)) }) })

@@ -7,6 +7,8 @@
 // Each test binary uses a part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
+pub(crate) mod relay;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -366,11 +368,41 @@ impl Proc {
         self.finish();
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends a signal.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Processor time it used so far; `None` where the system does not tell.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        // Fields after the parenthesis of the name: utime and stime are the 12th and 13th, in
+        // ticks of 10 ms.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        Some(Duration::from_millis(ticks * 10))
+    }
+
+    /// Asks who is there, and waits for the answer.
+    pub(crate) fn members(&mut self) -> Vec<Value> {
+        let mark = self.mark();
+        self.send(&json!({ "cmd": "members" }));
+        let answer = self.wait_from(mark, "members", ONLINE, |_| true).event;
+        answer["members"].as_array().unwrap().clone()
     }
 
     /// Waits until it ended by itself.

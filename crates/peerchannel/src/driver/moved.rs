@@ -46,7 +46,7 @@ impl Driver {
                 announcement.wakes += 1;
             });
         }
-        if state.local_address.ip().is_unspecified() {
+        if state.owns_port && state.local_address.ip().is_unspecified() {
             self.links.close_stranded(&addresses::of_machine());
         }
         if addresses != self.addresses {
