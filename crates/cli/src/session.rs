@@ -63,6 +63,9 @@ async fn prepare(
     if let Some(path) = options.identity {
         join = join.identity(path);
     }
+    if let Some(features) = options.features {
+        join = join.offer(features);
+    }
     for address in options.advertise {
         join = join.advertise(address);
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peerchannel_security::{
-    ADMISSION_DEADLINE, Admitted, Context, EXPORTER_LABEL, NetworkShares, Offer, Output, Reception, Refused,
+    ADMISSION_DEADLINE, Admitted, Context, EXPORTER_LABEL, NetworkShares, Output, Reception, Refused,
     Responder,
 };
 use peerchannel_transport::{CloseReason, Connection, ControlStream, StreamError};
@@ -137,8 +137,7 @@ fn answer(node: &NodeState, control: &ControlStream, responder: &mut Responder, 
     };
     let connection = control.connection();
     let exporter = |context: &[u8]| connection.export_keying_material(EXPORTER_LABEL, context).ok();
-    let context =
-        Context { me: node.id, peer: connection.peer(), offer: Offer::default(), exporter: &exporter };
+    let context = Context { me: node.id, peer: connection.peer(), offer: node.offer, exporter: &exporter };
     let meshes = node.meshes();
     let admissions: Vec<_> = meshes.iter().map(|mesh| &mesh.admission).collect();
     let mut reception = Reception { context, meshes: &admissions, gate: &mut node.gate() };

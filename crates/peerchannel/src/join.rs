@@ -11,7 +11,7 @@ use peerchannel_mesh::Filter;
 use peerchannel_resolver::Resolver;
 use peerchannel_security::{Identity, Password};
 use peerchannel_transport::DatagramSocket;
-use peerchannel_wire::{MemberName, MeshName};
+use peerchannel_wire::{Features, MemberName, MeshName};
 
 use crate::config::Config;
 use crate::driver;
@@ -146,6 +146,12 @@ impl Join {
     pub fn advertise(mut self, address: SocketAddr) -> Self {
         self.options = self.options.advertise(address);
         self.of_node("advertise")
+    }
+
+    /// The optional features this node offers to others; see [`NodeOptions::offer`].
+    pub fn offer(mut self, features: Features) -> Self {
+        self.options = self.options.offer(features);
+        self.of_node("offer")
     }
 
     /// The name this node shows to people: at most 64 bytes of UTF-8, not unique. Default:

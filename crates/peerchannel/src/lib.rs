@@ -108,8 +108,8 @@ pub use peerchannel_mesh::{
 pub use peerchannel_security::{Identity, IdentityError, PasswordError, StretchError};
 pub use peerchannel_transport::{BindError, DatagramSocket};
 pub use peerchannel_wire::{
-    ChannelName, Epoch, MemberName, MemberStatus, MeshId, MeshName, NameError, NodeId, ParseNodeIdError,
-    ParseTicketError, Sequence, Ticket, TicketError,
+    ChannelName, Epoch, Features, MemberName, MemberStatus, MeshId, MeshName, NameError, NodeId,
+    ParseNodeIdError, ParseTicketError, Sequence, Ticket, TicketError,
 };
 pub use prost;
 

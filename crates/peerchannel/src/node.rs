@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use peerchannel_security::{Admission, EpochSource, Gate, Identity, IdentityFile};
+use peerchannel_security::{Admission, EpochSource, Gate, Identity, IdentityFile, Offer};
 use peerchannel_transport::{DatagramSocket, Endpoint, EndpointConfig};
-use peerchannel_wire::{Epoch, MeshId, MeshName, NodeId, is_dialable};
+use peerchannel_wire::{Epoch, Features, MeshId, MeshName, NodeId, is_dialable};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -35,6 +35,7 @@ pub struct NodeOptions {
     socket: Option<Arc<dyn DatagramSocket>>,
     advertise: Vec<SocketAddr>,
     identity: IdentityChoice,
+    withheld: Features,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +89,15 @@ impl NodeOptions {
         self
     }
 
+    /// The optional features this node offers to others; default all that this release knows.
+    /// A node that offers fewer behaves towards everybody as an earlier release would:
+    /// [`Features::NONE`] is the first. For rolling a new release out, or back, in two steps,
+    /// and for testing that. Bits this release does not know are not offered.
+    pub fn offer(mut self, features: Features) -> Self {
+        self.withheld = !features;
+        self
+    }
+
     /// Binds the port and starts the node. It takes part in no mesh yet.
     ///
     /// Must be called within a tokio runtime. Dropping the future starts nothing.
@@ -118,8 +128,11 @@ impl NodeOptions {
             None => Endpoint::bind(&identity, config)?,
         };
         let local_address = endpoint.local_address();
+        let mut offer = Offer::default();
+        offer.features = offer.features & !self.withheld;
         let state = Arc::new(NodeState {
             id: identity.node_id(),
+            offer,
             identity,
             endpoint,
             local_address,
@@ -230,6 +243,7 @@ impl fmt::Debug for Node {
 /// What a node's tasks and drivers share.
 pub(crate) struct NodeState {
     pub(crate) id: NodeId,
+    pub(crate) offer: Offer,
     pub(crate) identity: Identity,
     pub(crate) endpoint: Endpoint,
     pub(crate) local_address: SocketAddr,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, ValueEnum};
+use peerchannel::Features;
 
 const MESH: &str = "Mesh options";
 const CREDENTIAL: &str = "Credential (one is needed)";
@@ -70,6 +71,10 @@ pub(crate) struct MeshOptions {
     /// Deliver own messages back to this node
     #[arg(long, help_heading = MESH)]
     pub(crate) echo: bool,
+    /// Protocol features to offer: all (default), none (as the first release), or a list of
+    /// neighborhood, membership; for rolling a release out or back node by node
+    #[arg(long, value_name = "LIST", help_heading = MESH, value_parser = parse_features)]
+    pub(crate) features: Option<Features>,
     /// Certificates come with a later version: asked for, they are refused by name.
     #[arg(long, value_name = "FILE", hide = true, value_parser = refuse_certificate)]
     pub(crate) ca: Option<PathBuf>,
@@ -100,6 +105,19 @@ fn parse_preset(text: &str) -> Result<Preset, String> {
         "lan" | "internet" => Err("not available in this version: use default or peer-channel".into()),
         _ => Err("use default or peer-channel".into()),
     }
+}
+
+fn parse_features(text: &str) -> Result<Features, String> {
+    match text.trim() {
+        "all" => return Ok(Features::SUPPORTED),
+        "none" => return Ok(Features::NONE),
+        _ => {}
+    }
+    text.split(',').try_fold(Features::NONE, |features, name| match name.trim() {
+        "neighborhood" => Ok(features | Features::NEIGHBORHOOD),
+        "membership" => Ok(features | Features::MEMBERSHIP),
+        other => Err(format!("{other:?} is no feature: use all, none, or neighborhood,membership")),
+    })
 }
 
 /// An address to listen at or to be dialed at.
@@ -168,6 +186,7 @@ impl MeshOptions {
             max_neighbors: self.max_neighbors.or(lower.max_neighbors),
             preset: self.preset.or(lower.preset),
             echo: self.echo || lower.echo,
+            features: self.features.or(lower.features),
             ..self
         }
     }
@@ -188,6 +207,14 @@ mod tests {
         let lower = MeshOptions { password_env: Some("V".into()), echo: true, ..MeshOptions::default() };
         let both = upper.over(lower);
         assert!(both.open && both.password_env.is_none() && both.echo);
+    }
+
+    #[test]
+    fn features_are_named_and_an_unknown_one_is_an_error() {
+        assert_eq!(parse_features("all"), Ok(Features::SUPPORTED));
+        assert_eq!(parse_features("none"), Ok(Features::NONE));
+        assert_eq!(parse_features("membership, neighborhood"), Ok(Features::SUPPORTED));
+        assert!(parse_features("flight").unwrap_err().contains("\"flight\" is no feature"));
     }
 
     #[test]

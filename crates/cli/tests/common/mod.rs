@@ -76,8 +76,13 @@ impl Place {
 
     /// A node of the mesh `m` on loopback that finds others as `more` says.
     pub(crate) fn node_at(&self, name: &str, more: &[&str]) -> Proc {
+        self.node_of(Path::new(env!("CARGO_BIN_EXE_peerchannel")), name, more)
+    }
+
+    /// The same of another build of the command.
+    pub(crate) fn node_of(&self, binary: &Path, name: &str, more: &[&str]) -> Proc {
         let password = self.path("password");
-        let mut command = peerchannel(["node", "m", "--json", "--name", name, "--password-file"]);
+        let mut command = command_of(binary, ["node", "m", "--json", "--name", name, "--password-file"]);
         command.arg(password);
         if !more.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
@@ -89,7 +94,12 @@ impl Place {
 
 /// The command with arguments, and none of this process's settings.
 pub(crate) fn peerchannel<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_peerchannel"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_peerchannel")), args)
+}
+
+/// The same of another build of it.
+pub(crate) fn command_of<A: AsRef<OsStr>>(binary: &Path, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PEERCHANNEL_") {
             command.env_remove(name);

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerchannel_mesh::{Candidate, DialFailure, DialId};
-use peerchannel_security::{
-    ADMISSION_DEADLINE, Admission, Context, EXPORTER_LABEL, Offer, Opener, Output, Refused,
-};
+use peerchannel_security::{ADMISSION_DEADLINE, Admission, Context, EXPORTER_LABEL, Opener, Output, Refused};
 use peerchannel_transport::{CloseReason, ConnectError, Connection, ControlStream, StreamError};
 use peerchannel_wire::{AdmissionFrame, AdmissionRefusal, CredentialKind, Features};
 use tokio::task::JoinSet;
@@ -236,8 +234,7 @@ async fn be_admitted(
 fn start(node: &NodeState, admission: &Admission, control: &ControlStream) -> Opener {
     let connection = control.connection();
     let exporter = |context: &[u8]| connection.export_keying_material(EXPORTER_LABEL, context).ok();
-    let context =
-        Context { me: node.id, peer: connection.peer(), offer: Offer::default(), exporter: &exporter };
+    let context = Context { me: node.id, peer: connection.peer(), offer: node.offer, exporter: &exporter };
     // The number of a control stream is never used twice on a connection.
     Opener::new(node.now(), &context, admission, control.number().0, rand::random())
 }

@@ -45,7 +45,11 @@ mod tests {
         let now = Instant::now();
         let mut watch = PauseWatch::begin(now - late);
         watch.wall -= ahead;
-        assert_eq!(watch.end().map(|paused| (paused.as_millis() + 500) / 1000), expected, "{late:?} {ahead:?}");
+        assert_eq!(
+            watch.end().map(|paused| (paused.as_millis() + 500) / 1000),
+            expected,
+            "{late:?} {ahead:?}"
+        );
     }
 
     #[tokio::test]
