@@ -12,6 +12,7 @@ use crate::generated::control_frame::Kind;
 use crate::id::{Epoch, LinkNumber, NodeId};
 use crate::limits::{DIRECT_PAYLOAD_MAX, POSITIONS_MAX, REFERRALS_MAX};
 use crate::member::{Member, MemberRecord};
+use crate::neighborhood::{Coordinate, LinkKind, Pong, Shuffle};
 use crate::stream::{
     Position, StreamRange, positions_from_proto, positions_to_proto, ranges_from_proto, ranges_to_proto,
 };
@@ -37,6 +38,10 @@ pub struct Connect {
     /// The sender has no neighbor at all: a full receiver drops another for it, so that
     /// nobody is locked out (HyParView section 4.2, high priority).
     pub urgent: bool,
+    /// Why the sender wants this neighbor.
+    pub kind: LinkKind,
+    /// Where the sender believes to be.
+    pub coordinate: Option<Coordinate>,
     /// The sender's own record.
     pub member: MemberRecord,
 }
@@ -54,6 +59,8 @@ pub struct Welcome {
     pub link_number: LinkNumber,
     /// Nodes the receiver may try next; at most 10.
     pub referrals: Vec<NodeAddress>,
+    /// Where the sender believes to be.
+    pub coordinate: Option<Coordinate>,
 }
 
 /// Why a [`Connect`] was refused.
@@ -120,7 +127,7 @@ pub enum ControlFrame {
     /// Asks for a [`ControlFrame::Pong`] with the same number.
     Ping(u64),
     /// Answers a [`ControlFrame::Ping`].
-    Pong(u64),
+    Pong(Pong),
     /// Asks whether a third node, a neighbor of the receiver, still answers.
     Probe {
         /// The node in question.
@@ -173,6 +180,9 @@ pub enum ControlFrame {
         /// The message's.
         nonce: u64,
     },
+    /// Tells of a few nodes: only on links with
+    /// [`Features::NEIGHBORHOOD`](crate::Features::NEIGHBORHOOD).
+    Shuffle(Shuffle),
 }
 
 /// Field 4, length-delimited: `ControlFrame.disconnect`.
@@ -213,6 +223,8 @@ impl ControlFrame {
                 joining: c.joining,
                 member: Some(c.member.to_proto()),
                 urgent: c.urgent,
+                kind: c.kind.to_proto().into(),
+                coordinate: c.coordinate.map(Coordinate::to_proto),
             }),
             Self::Welcome(w) => Kind::Welcome(proto::Welcome {
                 epoch: w.epoch.get(),
@@ -220,6 +232,7 @@ impl ControlFrame {
                 member: Some(w.member.to_proto()),
                 link_number: w.link_number.0,
                 referrals: referrals_to_proto(&w.referrals),
+                coordinate: w.coordinate.map(Coordinate::to_proto),
             }),
             Self::Refuse(r) => Kind::Refuse(proto::Refuse {
                 reason: refuse_to_proto(r.reason).into(),
@@ -230,7 +243,7 @@ impl ControlFrame {
                 referrals: referrals_to_proto(&d.referrals),
             }),
             Self::Ping(nonce) => Kind::Ping(proto::Ping { nonce: *nonce }),
-            Self::Pong(nonce) => Kind::Pong(proto::Pong { nonce: *nonce }),
+            Self::Pong(pong) => Kind::Pong(pong.to_proto()),
             Self::Probe { node, nonce } => {
                 Kind::Probe(proto::Probe { node: Bytes::copy_from_slice(node.as_bytes()), nonce: *nonce })
             }
@@ -256,6 +269,7 @@ impl ControlFrame {
                 Kind::Direct(proto::Direct { nonce: *nonce, payload: payload.clone() })
             }
             Self::DirectAck { nonce } => Kind::DirectAck(proto::DirectAck { nonce: *nonce }),
+            Self::Shuffle(shuffle) => Kind::Shuffle(shuffle.to_proto()),
         }
     }
 
@@ -266,6 +280,8 @@ impl ControlFrame {
                 purpose: purpose_from_proto(c.purpose)?,
                 joining: c.joining,
                 urgent: c.urgent,
+                kind: LinkKind::from_proto(c.kind),
+                coordinate: Coordinate::from_field(c.coordinate)?,
                 member: MemberRecord::from_field(c.member.as_ref())?,
             }),
             Kind::Welcome(w) => Self::Welcome(Welcome {
@@ -274,6 +290,7 @@ impl ControlFrame {
                 member: MemberRecord::from_field(w.member.as_ref())?,
                 link_number: LinkNumber(w.link_number),
                 referrals: referrals_from_proto(&w.referrals)?,
+                coordinate: Coordinate::from_field(w.coordinate)?,
             }),
             Kind::Refuse(r) => Self::Refuse(Refuse {
                 reason: refuse_from_proto(r.reason)?,
@@ -284,7 +301,7 @@ impl ControlFrame {
                 referrals: referrals_from_proto(&d.referrals)?,
             }),
             Kind::Ping(p) => Self::Ping(p.nonce),
-            Kind::Pong(p) => Self::Pong(p.nonce),
+            Kind::Pong(p) => Self::Pong(Pong::from_proto(p)?),
             Kind::Probe(p) => Self::Probe { node: NodeId::decode("node", &p.node)?, nonce: p.nonce },
             Kind::ProbeResult(p) => Self::ProbeResult { nonce: p.nonce, answers: p.answers },
             Kind::Baseline(b) => {
@@ -311,6 +328,7 @@ impl ControlFrame {
                 Self::Direct { nonce: d.nonce, payload: d.payload }
             }
             Kind::DirectAck(d) => Self::DirectAck { nonce: d.nonce },
+            Kind::Shuffle(s) => Self::Shuffle(Shuffle::from_proto(&s)?),
         })
     }
 }

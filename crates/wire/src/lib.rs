@@ -65,6 +65,7 @@ mod id;
 pub mod limits;
 mod member;
 mod name;
+mod neighborhood;
 mod resolver;
 mod stream;
 mod ticket;
@@ -91,6 +92,7 @@ pub use frame::FrameDecoder;
 pub use id::{Epoch, LinkNumber, MeshId, NodeId, ParseNodeIdError, Sequence, Signature};
 pub use member::{Member, MemberFacts, MemberRecord, MemberStatus, UnsignedMember};
 pub use name::{ChannelName, MemberName, MeshName, NameError};
+pub use neighborhood::{Balance, Coordinate, LinkKind, Pong, Shuffle, ShuffledNode};
 pub use resolver::{
     MeshKey, RESOLVER_ALPN, RegistrationId, ResolverRefusal, ResolverRefusalKind, ResolverReply,
     ResolverRequest,

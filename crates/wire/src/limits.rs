@@ -22,6 +22,16 @@ pub const NODE_ADDRESSES_MAX: usize = 16;
 /// Most referrals in one frame (Peer Channel's value: 10).
 pub const REFERRALS_MAX: usize = 10;
 
+/// Most nodes in one shuffle: twice what this release sends.
+pub const SHUFFLED_NODES_MAX: usize = 16;
+
+/// Most links a shuffle may travel: beyond, a random walk on a random graph of this degree
+/// gets no more random, and every hop costs its bytes once more.
+pub const SHUFFLE_HOPS_MAX: u32 = 8;
+
+/// Largest part of a coordinate in microseconds: no round trip that ends in time is longer.
+pub const COORDINATE_MAX_US: u32 = 10_000_000;
+
 /// Longest control frame. Holds [`POSITIONS_MAX`] positions of ordinary channel names.
 pub const CONTROL_FRAME_MAX: usize = 64 * 1024;
 

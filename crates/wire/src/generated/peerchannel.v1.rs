@@ -155,7 +155,7 @@ impl AdmissionRefusal {
 pub struct ControlFrame {
     #[prost(
         oneof = "control_frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
     )]
     pub kind: ::core::option::Option<control_frame::Kind>,
 }
@@ -201,6 +201,9 @@ pub mod control_frame {
         Direct(super::Direct),
         #[prost(message, tag = "19")]
         DirectAck(super::DirectAck),
+        /// Feature NEIGHBORHOOD.
+        #[prost(message, tag = "20")]
+        Shuffle(super::Shuffle),
     }
 }
 /// First frame of the side that opened the control stream.
@@ -220,6 +223,11 @@ pub struct Connect {
     /// The sender has no neighbor at all: a full receiver drops another for it.
     #[prost(bool, tag = "5")]
     pub urgent: bool,
+    #[prost(enumeration = "LinkKind", tag = "6")]
+    pub kind: i32,
+    /// Where the sender believes to be; absent = it does not know or does not say.
+    #[prost(message, optional, tag = "7")]
+    pub coordinate: ::core::option::Option<Coordinate>,
 }
 /// Accepts a Connect. Data lanes may be used from here on.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -235,6 +243,9 @@ pub struct Welcome {
     pub link_number: u32,
     #[prost(message, repeated, tag = "5")]
     pub referrals: ::prost::alloc::vec::Vec<NodeAddress>,
+    /// Where the sender believes to be.
+    #[prost(message, optional, tag = "6")]
+    pub coordinate: ::core::option::Option<Coordinate>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Refuse {
@@ -272,10 +283,63 @@ pub struct Ping {
     #[prost(uint64, tag = "1")]
     pub nonce: u64,
 }
+/// Fields 2 and 3 belong to the feature NEIGHBORHOOD: an older node skips them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Pong {
     #[prost(uint64, tag = "1")]
     pub nonce: u64,
+    /// Where the sender believes to be; absent = it does not know or does not say.
+    #[prost(message, optional, tag = "2")]
+    pub coordinate: ::core::option::Option<Coordinate>,
+    /// What links the sender could do without; absent = it does not say.
+    #[prost(message, optional, tag = "3")]
+    pub balance: ::core::option::Option<Balance>,
+}
+/// A place in a space in which distances are round-trip times (Vivaldi, with a
+/// height for the last mile): the RTT of two nodes is about the distance of
+/// their (x, y) plus both heights. Microseconds, none beyond 10 s.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Coordinate {
+    #[prost(sint32, tag = "1")]
+    pub x: i32,
+    #[prost(sint32, tag = "2")]
+    pub y: i32,
+    #[prost(uint32, tag = "3")]
+    pub height: u32,
+    /// How far the sender trusts it: 0 = exact, 1000 = not at all. Per mille.
+    #[prost(uint32, tag = "4")]
+    pub error: u32,
+}
+/// Links a node could lose.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Balance {
+    /// Before it is short of neighbors: above its low limit.
+    #[prost(uint32, tag = "1")]
+    pub spare: u32,
+    /// Before it has fewer than it wants: above its target.
+    #[prost(uint32, tag = "2")]
+    pub surplus: u32,
+}
+/// Tells of a few nodes. It walks over far links; where the walk ends, all of
+/// them are remembered. Feature NEIGHBORHOOD.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Shuffle {
+    /// Links it may still travel, at most 8.
+    #[prost(uint32, tag = "1")]
+    pub hops_left: u32,
+    /// At most 16.
+    #[prost(message, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<ShuffledNode>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShuffledNode {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<NodeAddress>,
+    #[prost(message, optional, tag = "2")]
+    pub coordinate: ::core::option::Option<Coordinate>,
+    /// Seconds since it was last known to be there.
+    #[prost(uint32, tag = "3")]
+    pub age_s: u32,
 }
 /// Asks a neighbor whether a third node, a neighbor of both, still answers.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -464,6 +528,39 @@ impl LinkPurpose {
             "LINK_PURPOSE_UNSPECIFIED" => Some(Self::Unspecified),
             "LINK_PURPOSE_NEIGHBOR" => Some(Self::Neighbor),
             "LINK_PURPOSE_DIRECT" => Some(Self::Direct),
+            _ => None,
+        }
+    }
+}
+/// Why the opener wants this neighbor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LinkKind {
+    /// To have enough neighbors, near ones where there is a choice.
+    Near = 0,
+    /// Picked uniformly from all members it heard of: what keeps the mesh in one piece.
+    Far = 1,
+    /// It has enough neighbors, and looks for one that is nearer than its slowest.
+    Trial = 2,
+}
+impl LinkKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Near => "LINK_KIND_NEAR",
+            Self::Far => "LINK_KIND_FAR",
+            Self::Trial => "LINK_KIND_TRIAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LINK_KIND_NEAR" => Some(Self::Near),
+            "LINK_KIND_FAR" => Some(Self::Far),
+            "LINK_KIND_TRIAL" => Some(Self::Trial),
             _ => None,
         }
     }

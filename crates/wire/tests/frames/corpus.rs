@@ -65,6 +65,10 @@ fn referral() -> NodeAddress {
     NodeAddress::new(node(9), ["198.51.100.7:9".parse().unwrap()]).unwrap()
 }
 
+fn coordinate() -> Coordinate {
+    Coordinate::new(-52_000, 31_000, 4_200, 180)
+}
+
 fn position(contiguous: u64) -> Position {
     Position { stream: stream(2, "chat"), contiguous: sequence(contiguous) }
 }
@@ -84,6 +88,8 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 purpose: LinkPurpose::Neighbor,
                 joining: true,
                 urgent: false,
+                kind: LinkKind::Near,
+                coordinate: None,
                 member: member(1),
             }),
         ),
@@ -94,6 +100,8 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 purpose: LinkPurpose::Direct,
                 joining: false,
                 urgent: true,
+                kind: LinkKind::Near,
+                coordinate: None,
                 member: member(1),
             }),
         ),
@@ -105,6 +113,7 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 member: member(3),
                 link_number: LinkNumber(300),
                 referrals: vec![referral()],
+                coordinate: None,
             }),
         ),
         (
@@ -119,7 +128,7 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
             }),
         ),
         ("ping", ControlFrame::Ping(0x0102_0304)),
-        ("pong", ControlFrame::Pong(0x0102_0304)),
+        ("pong", ControlFrame::Pong(Pong::plain(0x0102_0304))),
         ("probe", ControlFrame::Probe { node: node(4), nonce: 6 }),
         ("probe_result", ControlFrame::ProbeResult { nonce: 6, answers: true }),
         ("baseline", ControlFrame::Baseline { positions: vec![position(41)], last: true }),
@@ -155,6 +164,47 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
         ),
         ("direct", ControlFrame::Direct { nonce: 12, payload: Bytes::from_static(b"just you") }),
         ("direct_ack", ControlFrame::DirectAck { nonce: 12 }),
+        (
+            "connect_far",
+            ControlFrame::Connect(Connect {
+                epoch: epoch(7),
+                purpose: LinkPurpose::Neighbor,
+                joining: false,
+                urgent: false,
+                kind: LinkKind::Far,
+                coordinate: Some(coordinate()),
+                member: member(1),
+            }),
+        ),
+        (
+            "welcome_with_coordinate",
+            ControlFrame::Welcome(Welcome {
+                epoch: epoch(8),
+                joining: false,
+                member: member(3),
+                link_number: LinkNumber(1),
+                referrals: vec![],
+                coordinate: Some(coordinate()),
+            }),
+        ),
+        (
+            "pong_with_more",
+            ControlFrame::Pong(Pong {
+                nonce: 5,
+                coordinate: Some(coordinate()),
+                balance: Some(Balance { spare: 3, surplus: 1 }),
+            }),
+        ),
+        (
+            "shuffle",
+            ControlFrame::Shuffle(Shuffle::new(
+                6,
+                vec![
+                    ShuffledNode { address: referral(), coordinate: Some(coordinate()), age_s: 0 },
+                    ShuffledNode { address: referral(), coordinate: None, age_s: 300 },
+                ],
+            )),
+        ),
     ]
 }
 

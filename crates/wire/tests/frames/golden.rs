@@ -95,10 +95,11 @@ fn every_kind_of_frame_is_in_the_corpus() {
         ControlFrame::Members(_) => 16,
         ControlFrame::Direct { .. } => 17,
         ControlFrame::DirectAck { .. } => 18,
+        ControlFrame::Shuffle(_) => 19,
     };
     let seen: std::collections::BTreeSet<i32> =
         corpus::control_frames().iter().map(|(_, f)| kind(f)).collect();
-    assert!(seen.into_iter().eq(0..=18));
+    assert!(seen.into_iter().eq(0..=19));
 }
 
 #[test]

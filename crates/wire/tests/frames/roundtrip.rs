@@ -92,9 +92,19 @@ fn digest_range() -> impl Strategy<Value = DigestRange> {
     )
 }
 
+fn coordinate() -> impl Strategy<Value = Coordinate> {
+    any::<(i32, i32, u32, u32)>().prop_map(|(x, y, height, error)| Coordinate::new(x, y, height, error))
+}
+
+fn shuffled() -> impl Strategy<Value = ShuffledNode> {
+    (node_address(), option::of(coordinate()), any::<u32>())
+        .prop_map(|(address, coordinate, age_s)| ShuffledNode { address, coordinate, age_s })
+}
+
 fn control() -> impl Strategy<Value = ControlFrame> {
     let referrals = || vec(node_address(), 0..=limits::REFERRALS_MAX);
     let purpose = prop_oneof![Just(LinkPurpose::Neighbor), Just(LinkPurpose::Direct)];
+    let kind = prop_oneof![Just(LinkKind::Near), Just(LinkKind::Far), Just(LinkKind::Trial)];
     let refuse = prop::sample::select(vec![
         RefuseReason::NodeBusy,
         RefuseReason::DuplicateNeighbor,
@@ -111,15 +121,15 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         DisconnectReason::Idle,
     ]);
     prop_oneof![
-        (epoch(), purpose, any::<(bool, bool)>(), record()).prop_map(
-            |(epoch, purpose, (joining, urgent), member)| {
-                ControlFrame::Connect(Connect { epoch, purpose, joining, urgent, member })
+        (epoch(), purpose, any::<(bool, bool)>(), kind, option::of(coordinate()), record()).prop_map(
+            |(epoch, purpose, (joining, urgent), kind, coordinate, member)| {
+                ControlFrame::Connect(Connect { epoch, purpose, joining, urgent, kind, coordinate, member })
             }
         ),
-        (epoch(), any::<bool>(), record(), any::<u32>(), referrals()).prop_map(
-            |(epoch, joining, member, link, referrals)| {
+        (epoch(), any::<bool>(), record(), any::<u32>(), referrals(), option::of(coordinate())).prop_map(
+            |(epoch, joining, member, link, referrals, coordinate)| {
                 let link_number = LinkNumber(link);
-                ControlFrame::Welcome(Welcome { epoch, joining, member, link_number, referrals })
+                ControlFrame::Welcome(Welcome { epoch, joining, member, link_number, referrals, coordinate })
             }
         ),
         (refuse, referrals())
@@ -127,7 +137,14 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         (disconnect, referrals())
             .prop_map(|(reason, referrals)| ControlFrame::Disconnect(Disconnect { reason, referrals })),
         any::<u64>().prop_map(ControlFrame::Ping),
-        any::<u64>().prop_map(ControlFrame::Pong),
+        (any::<u64>(), option::of(coordinate()), option::of(any::<(u32, u32)>())).prop_map(
+            |(nonce, coordinate, balance)| {
+                let balance = balance.map(|(spare, surplus)| Balance { spare, surplus });
+                ControlFrame::Pong(Pong { nonce, coordinate, balance })
+            }
+        ),
+        (0..=limits::SHUFFLE_HOPS_MAX, vec(shuffled(), 0..=limits::SHUFFLED_NODES_MAX))
+            .prop_map(|(hops_left, nodes)| ControlFrame::Shuffle(Shuffle::new(hops_left, nodes))),
         (node(), any::<u64>()).prop_map(|(node, nonce)| ControlFrame::Probe { node, nonce }),
         any::<(u64, bool)>().prop_map(|(nonce, answers)| ControlFrame::ProbeResult { nonce, answers }),
         (vec(position(), 0..5), any::<bool>())
