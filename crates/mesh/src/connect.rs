@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use peerchannel_wire::limits::REFERRALS_MAX;
 use peerchannel_wire::{
-    AdmissionRefusal, Connect, ControlFrame, DisconnectReason, LinkPurpose, MemberStatus, NodeAddress,
-    Refuse, RefuseReason, Welcome,
+    AdmissionRefusal, Connect, ControlFrame, DisconnectReason, LinkKind, LinkPurpose, MemberStatus,
+    NodeAddress, Refuse, RefuseReason, Welcome,
 };
 
 use crate::baseline::Baseline;
+use crate::coordinate::RoundTrips;
 use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
 use crate::node::Node;
@@ -86,6 +87,11 @@ impl Node {
             useful: 0,
             duplicates: 0,
             ping: None,
+            measuring: None,
+            measured: now,
+            round_trips: RoundTrips::default(),
+            coordinate: None,
+            balance: None,
         });
         self.timers.set(Timer::Link(opened.link), now + self.config.connect_timeout);
         if opened.dial.is_some() {
@@ -96,6 +102,7 @@ impl Node {
     /// Sends Connect on a link we opened, once our own record is signed.
     pub(crate) fn send_connect(&mut self, id: LinkId) {
         let urgent = self.links.flooding().next().is_none();
+        let coordinate = self.place_for(id);
         let (Some(member), Some(link)) = (self.record.clone(), self.links.get_mut(id)) else { return };
         link.state = LinkState::Connecting;
         let connect = Connect {
@@ -103,6 +110,8 @@ impl Node {
             purpose: link.purpose,
             joining: self.baseline != Baseline::Known,
             urgent,
+            kind: LinkKind::Near,
+            coordinate,
             member,
         };
         self.control(id, ControlFrame::Connect(connect));
@@ -213,8 +222,10 @@ impl Node {
             member,
             link_number: link.number,
             referrals,
+            coordinate: self.place_for(id),
         };
         self.control(id, ControlFrame::Welcome(welcome));
+        self.learn_place_by_connect(id, connect);
         self.on_member_statement(now, id, connect.member.clone(), MemberStatus::Alive);
         self.link_up(now, id, connect.joining);
     }
@@ -226,6 +237,7 @@ impl Node {
             return self.violation(now, id, "a Welcome of another node, epoch or link");
         }
         link.epoch = Some(welcome.epoch);
+        self.learn_place_by_welcome(id, &welcome);
         self.learn_referrals(now, &welcome.referrals);
         let older: Vec<LinkId> = self
             .links

@@ -20,10 +20,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ChannelName, Connect, DisconnectReason, Epoch, Features, LinkNumber, LinkPurpose, NodeId, Position,
-    Sequence, StreamId, StreamRange,
+    Balance, ChannelName, Connect, Coordinate, DisconnectReason, Epoch, Features, LinkNumber, LinkPurpose,
+    NodeId, Position, Sequence, StreamId, StreamRange,
 };
 
+use crate::coordinate::RoundTrips;
 use crate::input::{DialId, LinkId};
 use crate::output::NeighborLoss;
 use crate::time::Time;
@@ -66,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) dial: Option<DialId>,
     pub(crate) address: SocketAddr,
     pub(crate) number: LinkNumber,
+    /// The round-trip time: the connection's until the first ping was answered, then the
+    /// least of the recent ones.
     pub(crate) rtt: Duration,
     /// What both ends understand beyond the first release.
     pub(crate) features: Features,
@@ -99,8 +102,18 @@ pub(crate) struct Link {
     pub(crate) useful: u64,
     /// Further copies.
     pub(crate) duplicates: u64,
-    /// The nonce and time of a ping that was not answered yet.
+    /// The nonce and time of a test that was not answered yet.
     pub(crate) ping: Option<(u64, Time)>,
+    /// The same of a ping that measures the link.
+    pub(crate) measuring: Option<(u64, Time)>,
+    /// When it was last measured.
+    pub(crate) measured: Time,
+    /// What pings took.
+    pub(crate) round_trips: RoundTrips,
+    /// Where the neighbor says it is.
+    pub(crate) coordinate: Option<Coordinate>,
+    /// What links the neighbor says it could lose.
+    pub(crate) balance: Option<Balance>,
 }
 
 impl Link {

@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Neighbors to look for: everyone in a small mesh, the target in a large one.
-    fn wanted(&self) -> usize {
+    pub(crate) fn wanted(&self) -> usize {
         if self.members.alive() < self.config.full_mesh() {
             self.config.neighbors_high
         } else {

@@ -18,6 +18,7 @@ use crate::baseline::Baseline;
 use crate::candidates::{Candidates, Key};
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError};
+use crate::coordinate::Place;
 use crate::direct::Directs;
 use crate::filter::{Filter, Slot};
 use crate::inbound::Streams;
@@ -57,7 +58,8 @@ pub struct NeighborView {
     pub node: NodeId,
     /// Its remote address.
     pub address: SocketAddr,
-    /// The round-trip time when the link was made.
+    /// The round-trip time: the least of the recent pings, or the connection's until one was
+    /// answered.
     pub rtt: Duration,
     /// Whether this node dialed it.
     pub opened_by_us: bool,
@@ -103,6 +105,8 @@ pub struct Node {
     pub(crate) dials: BTreeMap<DialId, Dial>,
     next_dial: u64,
     pub(crate) candidates: Candidates,
+    /// Where this node is in the space of round-trip times.
+    pub(crate) place: Place,
     pub(crate) resolving: bool,
     pub(crate) resolve_pause: Duration,
     pub(crate) members: Members,
@@ -146,6 +150,7 @@ impl Node {
             dials: BTreeMap::new(),
             next_dial: 0,
             candidates: Candidates::new(config.candidates_max),
+            place: Place::default(),
             resolving: false,
             resolve_pause: Duration::ZERO,
             members: Members::new(config.members_max),
@@ -311,8 +316,11 @@ impl Node {
     fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
         match frame {
             ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect),
-            ControlFrame::Ping(nonce) => self.control(id, ControlFrame::Pong(nonce)),
-            ControlFrame::Pong(nonce) => self.on_pong(now, id, nonce),
+            ControlFrame::Ping(nonce) => self.on_ping(id, nonce),
+            ControlFrame::Pong(pong) => {
+                self.on_measured(now, id, &pong);
+                self.on_pong(now, id, pong.nonce);
+            }
             ControlFrame::Probe { node, nonce } => self.on_probe(now, id, node, nonce),
             ControlFrame::ProbeResult { nonce, answers } => self.on_probe_result(now, id, nonce, answers),
             ControlFrame::Baseline { positions, last } => self.on_baseline(now, id, &positions, last),
@@ -329,6 +337,7 @@ impl Node {
             ControlFrame::Members(members) => self.on_members(now, id, members),
             ControlFrame::Direct { nonce, payload } => self.on_direct(now, id, nonce, payload),
             ControlFrame::DirectAck { nonce } => self.on_direct_ack(id, nonce),
+            ControlFrame::Shuffle(_) => {}
             ControlFrame::Connect(_) | ControlFrame::Welcome(_) | ControlFrame::Refuse(_) => {
                 self.violation(now, id, "a handshake frame on a link that is up");
             }

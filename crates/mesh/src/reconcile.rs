@@ -76,6 +76,7 @@ impl Node {
         let (interval, since) = (link.digest_interval, link.since);
         let pause = self.chance.jitter(interval);
         self.timers.set(Timer::Digest(id), now + pause);
+        self.measure(now, id);
         if self.baseline != Baseline::Known {
             if now.since(since) >= BASELINE_LIMIT {
                 self.baseline_known(now);

@@ -11,8 +11,8 @@ use peerchannel_mesh::{
     Verdict,
 };
 use peerchannel_wire::{
-    Connect, ControlFrame, Disconnect, DisconnectReason, Epoch, LinkNumber, LinkPurpose, MemberFacts,
-    MemberName, MeshId,
+    Connect, ControlFrame, Disconnect, DisconnectReason, Epoch, LinkKind, LinkNumber, LinkPurpose,
+    MemberFacts, MemberName, MeshId,
 };
 use world::{World, address, channel, node_id, sign};
 
@@ -159,7 +159,15 @@ fn open_by_hand(world: &mut World, link: LinkId, epoch: u64) {
     .unsigned();
     let signature = sign(node_id(0), &unsigned.transcript(&MeshId::from_bytes([9; 32])));
     let member = unsigned.sign(signature);
-    let connect = Connect { epoch, purpose: LinkPurpose::Neighbor, joining: false, urgent: true, member };
+    let connect = Connect {
+        epoch,
+        purpose: LinkPurpose::Neighbor,
+        joining: false,
+        urgent: true,
+        kind: LinkKind::Near,
+        coordinate: None,
+        member,
+    };
     world.input(1, Input::Control { link, frame: ControlFrame::Connect(connect) });
 }
 

@@ -11,8 +11,8 @@ use peerchannel_mesh::{Config, Input, LinkId, LinkOpened, Output};
 use peerchannel_wire::limits::SEQUENCE_MAX;
 use peerchannel_wire::{
     ChannelName, Connect, ControlFrame, DataFrame, DigestContent, DigestRange, Disconnect, DisconnectReason,
-    Epoch, Flood, LinkNumber, LinkPurpose, Member, MemberFacts, MemberName, MemberStatus, NodeId, Position,
-    Refuse, RefuseReason, Sequence, Signature, StreamId, StreamRange, UnsignedBatch, Welcome,
+    Epoch, Flood, LinkKind, LinkNumber, LinkPurpose, Member, MemberFacts, MemberName, MemberStatus, NodeId,
+    Pong, Position, Refuse, RefuseReason, Sequence, Signature, StreamId, StreamRange, UnsignedBatch, Welcome,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -92,6 +92,8 @@ impl Liar {
                 purpose: LinkPurpose::Neighbor,
                 joining: true,
                 urgent: true,
+                kind: LinkKind::Near,
+                coordinate: None,
                 member: self.member().record,
             }),
             1 => ControlFrame::Welcome(Welcome {
@@ -100,11 +102,12 @@ impl Liar {
                 member: self.member().record,
                 link_number: LinkNumber(1),
                 referrals: vec![],
+                coordinate: None,
             }),
             2 => ControlFrame::Refuse(Refuse { reason: RefuseReason::NodeBusy, referrals: vec![] }),
             3 => ControlFrame::Disconnect(Disconnect { reason: DisconnectReason::Idle, referrals: vec![] }),
             4 => ControlFrame::Ping(self.below(9)),
-            5 => ControlFrame::Pong(self.below(9)),
+            5 => ControlFrame::Pong(Pong::plain(self.below(9))),
             6 => ControlFrame::Probe { node: self.node(), nonce: self.below(9) },
             7 => ControlFrame::ProbeResult { nonce: self.below(9), answers: true },
             8 => ControlFrame::Baseline { positions: self.positions(), last: self.below(2) == 0 },
@@ -182,6 +185,8 @@ fn whatever_an_admitted_neighbor_sends_the_honest_ones_are_not_disturbed() {
                         purpose: LinkPurpose::Neighbor,
                         joining: liar.below(2) == 0,
                         urgent: true,
+                        kind: LinkKind::Far,
+                        coordinate: None,
                         member: member.record,
                     });
                     world.input(0, Input::Control { link: LinkId(link), frame });

@@ -404,5 +404,6 @@ fn an_idle_pair_is_quiet() {
     let before = world.frames();
     world.run_for(60 * SECOND);
     let frames = world.frames() - before;
-    assert!(frames <= 8, "{frames} frames in an idle minute");
+    // Each side compares and measures about every 30 s: a digest and a ping in one packet, a pong.
+    assert!(frames <= 16, "{frames} frames in an idle minute");
 }
