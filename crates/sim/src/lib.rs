@@ -6,6 +6,9 @@
 
 mod outcome;
 mod plan;
+pub mod plot;
+pub mod report;
+pub mod scenario;
 mod world;
 
 pub use outcome::{Counts, Distribution, FalseFailures, Mark, Outcome, Sample, VIOLATIONS_KEPT, Violation};
