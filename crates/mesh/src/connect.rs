@@ -112,6 +112,7 @@ impl Node {
             urgent,
             kind: LinkKind::Near,
             coordinate,
+            healing: false,
             member,
         };
         self.control(id, ControlFrame::Connect(connect));

@@ -148,13 +148,8 @@ mod tests {
     use super::*;
 
     fn member(epoch: u64, incarnation: u32, status: MemberStatus) -> Member {
-        let facts = MemberFacts {
-            node: NodeId::from_bytes([7; 32]),
-            epoch: Epoch::new(epoch).unwrap(),
-            incarnation,
-            name: MemberName::default(),
-            addresses: Vec::new(),
-        };
+        let (node, epoch) = (NodeId::from_bytes([7; 32]), Epoch::new(epoch).unwrap());
+        let facts = MemberFacts::new(node, epoch, incarnation, MemberName::default());
         Member { status, record: facts.unsigned().sign(Signature::from_bytes([0; 64])) }
     }
 

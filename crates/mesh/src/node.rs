@@ -321,7 +321,7 @@ impl Node {
                 self.on_measured(now, id, &pong);
                 self.on_pong(now, id, pong.nonce);
             }
-            ControlFrame::Probe { node, nonce } => self.on_probe(now, id, node, nonce),
+            ControlFrame::Probe { node, nonce, .. } => self.on_probe(now, id, node, nonce),
             ControlFrame::ProbeResult { nonce, answers } => self.on_probe_result(now, id, nonce, answers),
             ControlFrame::Baseline { positions, last } => self.on_baseline(now, id, &positions, last),
             ControlFrame::Digest(ranges) => self.on_digest(now, id, ranges),
@@ -335,6 +335,7 @@ impl Node {
             // Told for the trees to come: the neighbor announces from now on, and pull copes.
             ControlFrame::Congestion { .. } => {}
             ControlFrame::Members(members) => self.on_members(now, id, members),
+            ControlFrame::MemberDigest(_) | ControlFrame::MemberPull(_) | ControlFrame::MemberDoubt(_) => {}
             ControlFrame::Direct { nonce, payload } => self.on_direct(now, id, nonce, payload),
             ControlFrame::DirectAck { nonce } => self.on_direct_ack(id, nonce),
             ControlFrame::Shuffle(_) => {}
@@ -433,11 +434,8 @@ impl Node {
 
     pub(crate) fn own_facts(&self) -> MemberFacts {
         MemberFacts {
-            node: self.me.node,
-            epoch: self.me.epoch,
-            incarnation: self.incarnation,
-            name: self.me.name.clone(),
             addresses: self.me.addresses.clone(),
+            ..MemberFacts::new(self.me.node, self.me.epoch, self.incarnation, self.me.name.clone())
         }
     }
 }

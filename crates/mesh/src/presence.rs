@@ -231,7 +231,7 @@ impl Node {
         let mut wait = if asked.is_empty() { ISOLATED_SUSPICION } else { PROBE_MIN };
         for id in asked {
             wait = wait.max(self.links.get(id).map_or(wait, |link| link.rtt * 4));
-            self.control(id, ControlFrame::Probe { node, nonce });
+            self.control(id, ControlFrame::Probe { node, nonce, spread: false });
         }
         self.timers.set(Timer::Suspect(node), now + wait);
     }

@@ -149,14 +149,8 @@ fn open_by_hand(world: &mut World, link: LinkId, epoch: u64) {
         }),
     );
     let epoch = Epoch::new(epoch).unwrap();
-    let unsigned = MemberFacts {
-        node: node_id(0),
-        epoch,
-        incarnation: 0,
-        name: MemberName::new("n0").unwrap(),
-        addresses: vec![address(0)],
-    }
-    .unsigned();
+    let known = MemberFacts::new(node_id(0), epoch, 0, MemberName::new("n0").unwrap());
+    let unsigned = MemberFacts { addresses: vec![address(0)], ..known }.unsigned();
     let signature = sign(node_id(0), &unsigned.transcript(&MeshId::from_bytes([9; 32])));
     let member = unsigned.sign(signature);
     let connect = Connect {
@@ -166,6 +160,7 @@ fn open_by_hand(world: &mut World, link: LinkId, epoch: u64) {
         urgent: true,
         kind: LinkKind::Near,
         coordinate: None,
+        healing: false,
         member,
     };
     world.input(1, Input::Control { link, frame: ControlFrame::Connect(connect) });

@@ -11,8 +11,9 @@ use peerchannel_mesh::{Config, Input, LinkId, LinkOpened, Output};
 use peerchannel_wire::limits::SEQUENCE_MAX;
 use peerchannel_wire::{
     ChannelName, Connect, ControlFrame, DataFrame, DigestContent, DigestRange, Disconnect, DisconnectReason,
-    Epoch, Flood, LinkKind, LinkNumber, LinkPurpose, Member, MemberFacts, MemberName, MemberStatus, NodeId,
-    Pong, Position, Refuse, RefuseReason, Sequence, Signature, StreamId, StreamRange, UnsignedBatch, Welcome,
+    Epoch, Flood, LinkKind, LinkNumber, LinkPurpose, Member, MemberContent, MemberDigest, MemberFacts,
+    MemberMark, MemberName, MemberRange, MemberStatus, MemberSum, NodeId, Pong, Position, Refuse,
+    RefuseReason, Sequence, Signature, StreamId, StreamRange, UnsignedBatch, Welcome,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -73,20 +74,18 @@ impl Liar {
     }
 
     fn member(&mut self) -> Member {
-        let facts = MemberFacts {
-            node: self.node(),
-            epoch: Epoch::new(1 + self.below(3)).expect("small"),
-            incarnation: u32::try_from(self.below(3)).expect("small") * (u32::MAX / 2),
-            name: MemberName::new("liar").expect("valid"),
-            addresses: vec![address(3)],
-        };
+        let epoch = Epoch::new(1 + self.below(3)).expect("small");
+        let incarnation = u32::try_from(self.below(3)).expect("small") * (u32::MAX / 2);
+        let name = MemberName::new("liar").expect("valid");
+        let known = MemberFacts::new(self.node(), epoch, incarnation, name);
+        let facts = MemberFacts { addresses: vec![address(3)], suspended: self.below(5) == 0, ..known };
         let status = [MemberStatus::Alive, MemberStatus::Left, MemberStatus::Failed]
             [usize::try_from(self.below(3)).expect("small")];
         Member { status, record: facts.unsigned().sign(Signature::from_bytes([1; 64])) }
     }
 
     fn control(&mut self) -> ControlFrame {
-        match self.below(19) {
+        match self.below(22) {
             0 => ControlFrame::Connect(Connect {
                 epoch: Epoch::new(1).expect("small"),
                 purpose: LinkPurpose::Neighbor,
@@ -94,6 +93,7 @@ impl Liar {
                 urgent: true,
                 kind: LinkKind::Near,
                 coordinate: None,
+                healing: false,
                 member: self.member().record,
             }),
             1 => ControlFrame::Welcome(Welcome {
@@ -108,18 +108,15 @@ impl Liar {
             3 => ControlFrame::Disconnect(Disconnect { reason: DisconnectReason::Idle, referrals: vec![] }),
             4 => ControlFrame::Ping(self.below(9)),
             5 => ControlFrame::Pong(Pong::plain(self.below(9))),
-            6 => ControlFrame::Probe { node: self.node(), nonce: self.below(9) },
+            6 => ControlFrame::Probe { node: self.node(), nonce: self.below(9), spread: self.below(2) == 0 },
             7 => ControlFrame::ProbeResult { nonce: self.below(9), answers: true },
             8 => ControlFrame::Baseline { positions: self.positions(), last: self.below(2) == 0 },
             9 => {
                 let positions = self.positions();
                 let (a, b) = (self.stream(), self.stream());
                 let content = DigestContent::Positions { positions, reply: true };
-                ControlFrame::Digest(vec![DigestRange {
-                    from: Some(a.clone().min(b.clone())),
-                    until: Some(a.max(b)),
-                    content,
-                }])
+                let until = (a != b).then(|| a.clone().max(b.clone()));
+                ControlFrame::Digest(vec![DigestRange { from: Some(a.min(b)), until, content }])
             }
             10 => ControlFrame::Announce(self.ranges()),
             11 => ControlFrame::Pull(self.ranges()),
@@ -129,6 +126,25 @@ impl Liar {
             15 => ControlFrame::Congestion { congested: true },
             16 => ControlFrame::Members((0..4).map(|_| self.member()).collect()),
             17 => ControlFrame::Direct { nonce: self.below(9), payload: Bytes::from_static(b"x") },
+            18 => ControlFrame::MemberPull(vec![self.node(), self.node()]),
+            19 => ControlFrame::MemberDoubt((0..4).map(|_| MemberMark::of(&self.member())).collect()),
+            20 => {
+                let marks: Vec<MemberMark> = (0..4).map(|_| MemberMark::of(&self.member())).collect();
+                let sums = marks.iter().map(MemberSum::of).fold(MemberSum::default(), MemberSum::plus);
+                let content = match self.below(3) {
+                    0 => MemberContent::Marks { marks, reply: true },
+                    1 => MemberContent::Sum(sums),
+                    _ => MemberContent::Sum(MemberSum::default()),
+                };
+                let from = (self.below(2) == 0).then(|| self.node());
+                let level = u32::try_from(self.below(3)).expect("small") * 100;
+                let members = u32::try_from(self.below(2)).expect("small") * 1_000_000;
+                ControlFrame::MemberDigest(MemberDigest {
+                    level,
+                    members,
+                    ranges: vec![MemberRange { from, until: None, content }],
+                })
+            }
             _ => ControlFrame::DirectAck { nonce: self.below(9) },
         }
     }
@@ -187,6 +203,7 @@ fn whatever_an_admitted_neighbor_sends_the_honest_ones_are_not_disturbed() {
                         urgent: true,
                         kind: LinkKind::Far,
                         coordinate: None,
+                        healing: false,
                         member: member.record,
                     });
                     world.input(0, Input::Control { link: LinkId(link), frame });

@@ -237,6 +237,7 @@ pub fn neighbor_loss_text(loss: &NeighborLoss) -> String {
         DisconnectReason::NodeTooSlow => "too slow",
         DisconnectReason::ProtocolViolation => "protocol violation",
         DisconnectReason::Idle => "idle",
+        DisconnectReason::Suspended => "suspended",
     };
     match loss {
         NeighborLoss::Disconnected(why) => format!("it disconnected: {}", reason(why)),

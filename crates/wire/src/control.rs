@@ -13,6 +13,7 @@ use crate::id::{Epoch, LinkNumber, NodeId};
 use crate::limits::{DIRECT_PAYLOAD_MAX, POSITIONS_MAX, REFERRALS_MAX};
 use crate::member::{Member, MemberRecord};
 use crate::neighborhood::{Coordinate, LinkKind, Pong, Shuffle};
+use crate::roster::{MemberDigest, MemberMark, marks_from_proto, marks_to_proto, nodes_from_proto};
 use crate::stream::{
     Position, StreamRange, positions_from_proto, positions_to_proto, ranges_from_proto, ranges_to_proto,
 };
@@ -42,6 +43,9 @@ pub struct Connect {
     pub kind: LinkKind,
     /// Where the sender believes to be.
     pub coordinate: Option<Coordinate>,
+    /// The sender believes that the mesh fell apart and that the receiver is of another part:
+    /// a full receiver that does not know the sender as alive takes it in all the same.
+    pub healing: bool,
     /// The sender's own record.
     pub member: MemberRecord,
 }
@@ -93,6 +97,9 @@ pub enum DisconnectReason {
     ProtocolViolation,
     /// A link for direct messages that nobody used.
     Idle,
+    /// The node takes a break and stays a member. Sent only where both ends offered
+    /// [`Features::MEMBERSHIP`](crate::Features::MEMBERSHIP).
+    Suspended,
 }
 
 /// Rejects a [`Connect`].
@@ -134,6 +141,9 @@ pub enum ControlFrame {
         node: NodeId,
         /// Echoed by the result.
         nonce: u64,
+        /// Everybody is asked: a receiver without a link to the node asks its other neighbors,
+        /// and only a positive result travels back.
+        spread: bool,
     },
     /// Answers a [`ControlFrame::Probe`].
     ProbeResult {
@@ -168,6 +178,13 @@ pub enum ControlFrame {
     },
     /// What the sender knows of members; at most 256.
     Members(Vec<Member>),
+    /// Compares member tables.
+    MemberDigest(MemberDigest),
+    /// "Send me the records of these"; at most 256.
+    MemberPull(Vec<NodeId>),
+    /// "Somebody says that these failed, I know them as alive: if you are one of them, say so";
+    /// at most 256.
+    MemberDoubt(Vec<MemberMark>),
     /// A message to the receiver alone; at most 32 KiB.
     Direct {
         /// Echoed by the acknowledgement.
@@ -225,6 +242,7 @@ impl ControlFrame {
                 urgent: c.urgent,
                 kind: c.kind.to_proto().into(),
                 coordinate: c.coordinate.map(Coordinate::to_proto),
+                healing: c.healing,
             }),
             Self::Welcome(w) => Kind::Welcome(proto::Welcome {
                 epoch: w.epoch.get(),
@@ -244,9 +262,11 @@ impl ControlFrame {
             }),
             Self::Ping(nonce) => Kind::Ping(proto::Ping { nonce: *nonce }),
             Self::Pong(pong) => Kind::Pong(pong.to_proto()),
-            Self::Probe { node, nonce } => {
-                Kind::Probe(proto::Probe { node: Bytes::copy_from_slice(node.as_bytes()), nonce: *nonce })
-            }
+            Self::Probe { node, nonce, spread } => Kind::Probe(proto::Probe {
+                node: Bytes::copy_from_slice(node.as_bytes()),
+                nonce: *nonce,
+                spread: *spread,
+            }),
             Self::ProbeResult { nonce, answers } => {
                 Kind::ProbeResult(proto::ProbeResult { nonce: *nonce, answers: *answers })
             }
@@ -265,6 +285,13 @@ impl ControlFrame {
             Self::Members(members) => {
                 Kind::Members(proto::Members { members: members.iter().map(Member::to_proto).collect() })
             }
+            Self::MemberDigest(digest) => Kind::MemberDigest(digest.to_proto()),
+            Self::MemberPull(nodes) => Kind::MemberPull(proto::MemberPull {
+                nodes: nodes.iter().map(|node| Bytes::copy_from_slice(node.as_bytes())).collect(),
+            }),
+            Self::MemberDoubt(marks) => {
+                Kind::MemberDoubt(proto::MemberDoubt { marks: marks_to_proto(marks) })
+            }
             Self::Direct { nonce, payload } => {
                 Kind::Direct(proto::Direct { nonce: *nonce, payload: payload.clone() })
             }
@@ -282,6 +309,7 @@ impl ControlFrame {
                 urgent: c.urgent,
                 kind: LinkKind::from_proto(c.kind),
                 coordinate: Coordinate::from_field(c.coordinate)?,
+                healing: c.healing,
                 member: MemberRecord::from_field(c.member.as_ref())?,
             }),
             Kind::Welcome(w) => Self::Welcome(Welcome {
@@ -302,7 +330,9 @@ impl ControlFrame {
             }),
             Kind::Ping(p) => Self::Ping(p.nonce),
             Kind::Pong(p) => Self::Pong(Pong::from_proto(p)?),
-            Kind::Probe(p) => Self::Probe { node: NodeId::decode("node", &p.node)?, nonce: p.nonce },
+            Kind::Probe(p) => {
+                Self::Probe { node: NodeId::decode("node", &p.node)?, nonce: p.nonce, spread: p.spread }
+            }
             Kind::ProbeResult(p) => Self::ProbeResult { nonce: p.nonce, answers: p.answers },
             Kind::Baseline(b) => {
                 Self::Baseline { positions: positions_from_proto(&b.positions)?, last: b.last }
@@ -323,6 +353,9 @@ impl ControlFrame {
                 let members: Result<Vec<_>, _> = m.members.iter().map(Member::from_proto).collect();
                 Self::Members(members?)
             }
+            Kind::MemberDigest(d) => Self::MemberDigest(MemberDigest::from_proto(&d)?),
+            Kind::MemberPull(p) => Self::MemberPull(nodes_from_proto(&p.nodes)?),
+            Kind::MemberDoubt(d) => Self::MemberDoubt(marks_from_proto(&d.marks)?),
             Kind::Direct(d) => {
                 limit("payload", d.payload.len(), DIRECT_PAYLOAD_MAX)?;
                 Self::Direct { nonce: d.nonce, payload: d.payload }
@@ -390,6 +423,7 @@ fn disconnect_to_proto(reason: DisconnectReason) -> proto::DisconnectReason {
         DisconnectReason::NodeTooSlow => proto::DisconnectReason::NodeTooSlow,
         DisconnectReason::ProtocolViolation => proto::DisconnectReason::ProtocolViolation,
         DisconnectReason::Idle => proto::DisconnectReason::Idle,
+        DisconnectReason::Suspended => proto::DisconnectReason::Suspended,
     }
 }
 
@@ -401,6 +435,7 @@ fn disconnect_from_proto(reason: i32) -> Result<DisconnectReason, DecodeError> {
         Ok(proto::DisconnectReason::NodeTooSlow) => Ok(DisconnectReason::NodeTooSlow),
         Ok(proto::DisconnectReason::ProtocolViolation) => Ok(DisconnectReason::ProtocolViolation),
         Ok(proto::DisconnectReason::Idle) => Ok(DisconnectReason::Idle),
+        Ok(proto::DisconnectReason::Suspended) => Ok(DisconnectReason::Suspended),
         Ok(proto::DisconnectReason::Unspecified) | Err(_) => {
             Err(DecodeError::Invalid { field: "disconnect reason", why: "unknown" })
         }

@@ -67,6 +67,7 @@ mod member;
 mod name;
 mod neighborhood;
 mod resolver;
+mod roster;
 mod stream;
 mod ticket;
 mod transcript;
@@ -97,6 +98,7 @@ pub use resolver::{
     MeshKey, RESOLVER_ALPN, RegistrationId, ResolverRefusal, ResolverRefusalKind, ResolverReply,
     ResolverRequest,
 };
+pub use roster::{MemberContent, MemberDigest, MemberMark, MemberRange, MemberSum};
 pub use stream::{Position, StreamId, StreamRange};
 pub use ticket::{ParseTicketError, Ticket, TicketError, TicketFacts, UnsignedTicket};
 pub use transcript::Transcript;

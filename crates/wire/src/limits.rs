@@ -15,6 +15,10 @@ pub const CHANNEL_NAME_MAX: usize = 127;
 /// Longest member name in UTF-8 bytes: one line of a chat window.
 pub const MEMBER_NAME_MAX: usize = 64;
 
+/// Longest metadata of a member, in bytes: it is in every record, and every member keeps
+/// every record.
+pub const MEMBER_METADATA_MAX: usize = 512;
+
 /// Most socket addresses one node may advertise. PNRP registered at most 10 per cloud;
 /// 16 covers dual-stack hosts with a few interfaces.
 pub const NODE_ADDRESSES_MAX: usize = 16;

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::address::{NodeAddress, socket_to_proto, sockets_from_proto};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, limit};
 use crate::generated as proto;
 use crate::id::{Epoch, MeshId, NodeId, Signature};
-use crate::limits::NODE_ADDRESSES_MAX;
+use crate::limits::{MEMBER_METADATA_MAX, NODE_ADDRESSES_MAX};
 use crate::name::MemberName;
 use crate::transcript::Transcript;
 
@@ -32,20 +32,45 @@ pub struct MemberFacts {
     pub name: MemberName,
     /// Where it can be dialed, best first; may be empty (at most 16).
     pub addresses: Vec<SocketAddr>,
+    /// What its application says of it: at most 512 bytes, empty if nothing.
+    pub metadata: Bytes,
+    /// Somebody has dialed it and reached it in this join.
+    pub dialable: bool,
+    /// It takes a break: it has no links, and does not count as failed.
+    pub suspended: bool,
 }
 
 impl MemberFacts {
+    /// Facts of a node of which nothing but its name is known: no addresses, no metadata.
+    #[must_use]
+    pub const fn new(node: NodeId, epoch: Epoch, incarnation: u32, name: MemberName) -> Self {
+        Self {
+            node,
+            epoch,
+            incarnation,
+            name,
+            addresses: Vec::new(),
+            metadata: Bytes::new(),
+            dialable: false,
+            suspended: false,
+        }
+    }
+
     /// Encodes the facts: what the node signs and others pass on verbatim. Addresses beyond
-    /// the 16th are left out.
+    /// the 16th and metadata beyond the 512th byte are left out.
     #[must_use]
     pub fn unsigned(mut self) -> UnsignedMember {
         self.addresses.truncate(NODE_ADDRESSES_MAX);
+        self.metadata.truncate(MEMBER_METADATA_MAX);
         let encoded = proto::MemberFacts {
             node: Bytes::copy_from_slice(self.node.as_bytes()),
             epoch: self.epoch.get(),
             incarnation: self.incarnation,
             name: self.name.as_str().to_owned(),
             addresses: self.addresses.iter().map(socket_to_proto).collect(),
+            metadata: self.metadata.clone(),
+            dialable: self.dialable,
+            suspended: self.suspended,
         }
         .encode_to_vec();
         UnsignedMember { facts: self, encoded: encoded.into() }
@@ -121,7 +146,10 @@ impl MemberRecord {
 
     pub(crate) fn from_field(message: Option<&proto::MemberRecord>) -> Result<Self, DecodeError> {
         let message = message.ok_or(DecodeError::Missing("member"))?;
-        let facts = proto::MemberFacts::decode(message.facts.clone())?;
+        // A copy: a record lives long and must not pin the frame it came in.
+        let encoded = Bytes::copy_from_slice(&message.facts);
+        let facts = proto::MemberFacts::decode(encoded.clone())?;
+        limit("metadata", facts.metadata.len(), MEMBER_METADATA_MAX)?;
         Ok(Self {
             facts: MemberFacts {
                 node: NodeId::decode("node", &facts.node)?,
@@ -130,9 +158,11 @@ impl MemberRecord {
                 name: MemberName::new(&facts.name)
                     .map_err(|_| DecodeError::Invalid { field: "name", why: "not a valid member name" })?,
                 addresses: sockets_from_proto(&facts.addresses)?,
+                metadata: facts.metadata,
+                dialable: facts.dialable,
+                suspended: facts.suspended,
             },
-            // A copy: a record lives long and must not pin the frame it came in.
-            encoded: Bytes::copy_from_slice(&message.facts),
+            encoded,
             signature: Signature::decode(&message.signature)?,
         })
     }
@@ -160,24 +190,31 @@ pub struct Member {
 
 impl Member {
     pub(crate) fn to_proto(&self) -> proto::Member {
-        let status = match self.status {
-            MemberStatus::Alive => proto::MemberStatus::Alive,
-            MemberStatus::Left => proto::MemberStatus::Left,
-            MemberStatus::Failed => proto::MemberStatus::Failed,
-        };
-        proto::Member { status: status.into(), record: Some(self.record.to_proto()) }
+        proto::Member { status: status_to_proto(self.status).into(), record: Some(self.record.to_proto()) }
     }
 
     pub(crate) fn from_proto(message: &proto::Member) -> Result<Self, DecodeError> {
-        let status = match proto::MemberStatus::try_from(message.status) {
-            Ok(proto::MemberStatus::Alive) => MemberStatus::Alive,
-            Ok(proto::MemberStatus::Left) => MemberStatus::Left,
-            Ok(proto::MemberStatus::Failed) => MemberStatus::Failed,
-            Ok(proto::MemberStatus::Unspecified) | Err(_) => {
-                return Err(DecodeError::Invalid { field: "status", why: "unknown" });
-            }
-        };
+        let status = status_from_proto(message.status)?;
         Ok(Self { status, record: MemberRecord::from_field(message.record.as_ref())? })
+    }
+}
+
+pub(crate) fn status_to_proto(status: MemberStatus) -> proto::MemberStatus {
+    match status {
+        MemberStatus::Alive => proto::MemberStatus::Alive,
+        MemberStatus::Left => proto::MemberStatus::Left,
+        MemberStatus::Failed => proto::MemberStatus::Failed,
+    }
+}
+
+pub(crate) fn status_from_proto(status: i32) -> Result<MemberStatus, DecodeError> {
+    match proto::MemberStatus::try_from(status) {
+        Ok(proto::MemberStatus::Alive) => Ok(MemberStatus::Alive),
+        Ok(proto::MemberStatus::Left) => Ok(MemberStatus::Left),
+        Ok(proto::MemberStatus::Failed) => Ok(MemberStatus::Failed),
+        Ok(proto::MemberStatus::Unspecified) | Err(_) => {
+            Err(DecodeError::Invalid { field: "status", why: "unknown" })
+        }
     }
 }
 

@@ -155,7 +155,7 @@ impl AdmissionRefusal {
 pub struct ControlFrame {
     #[prost(
         oneof = "control_frame::Kind",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30, 31, 32"
     )]
     pub kind: ::core::option::Option<control_frame::Kind>,
 }
@@ -204,6 +204,13 @@ pub mod control_frame {
         /// Feature NEIGHBORHOOD.
         #[prost(message, tag = "20")]
         Shuffle(super::Shuffle),
+        /// Where both ends offered the feature *membership* (admission.proto, features bit 1).
+        #[prost(message, tag = "30")]
+        MemberDigest(super::MemberDigest),
+        #[prost(message, tag = "31")]
+        MemberPull(super::MemberPull),
+        #[prost(message, tag = "32")]
+        MemberDoubt(super::MemberDoubt),
     }
 }
 /// First frame of the side that opened the control stream.
@@ -228,6 +235,10 @@ pub struct Connect {
     /// Where the sender believes to be; absent = it does not know or does not say.
     #[prost(message, optional, tag = "7")]
     pub coordinate: ::core::option::Option<Coordinate>,
+    /// The sender believes that the mesh fell apart and that the receiver is of another part:
+    /// a full receiver that does not know it as alive takes it in.
+    #[prost(bool, tag = "10")]
+    pub healing: bool,
 }
 /// Accepts a Connect. Data lanes may be used from here on.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -348,6 +359,10 @@ pub struct Probe {
     pub node: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "2")]
     pub nonce: u64,
+    /// Everybody is asked: a receiver without a link to the node asks its other neighbors, and
+    /// only a positive result travels back. Only with the feature *membership*.
+    #[prost(bool, tag = "3")]
+    pub spread: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProbeResult {
@@ -476,6 +491,15 @@ pub struct MemberFacts {
     pub name: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub addresses: ::prost::alloc::vec::Vec<SocketAddress>,
+    /// Whatever the application says of the node: at most 512 bytes.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub metadata: ::prost::bytes::Bytes,
+    /// Somebody has dialed the node and reached it.
+    #[prost(bool, tag = "7")]
+    pub dialable: bool,
+    /// The node takes a break: it has no links, and does not count as failed.
+    #[prost(bool, tag = "8")]
+    pub suspended: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Member {
@@ -488,6 +512,65 @@ pub struct Member {
 pub struct Members {
     #[prost(message, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<Member>,
+}
+/// Compares member tables over ranges of the ordered list of node ids. A range is answered by
+/// nothing if both ends know the same of it, else by smaller ranges, by its marks, or, where
+/// the asking side knows nobody of it, by the records themselves.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberDigest {
+    /// The sender keeps members whose hash is below (7/8)^level of all; 0 = everybody.
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+    /// How many members it keeps, itself included.
+    #[prost(uint32, tag = "2")]
+    pub members: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub ranges: ::prost::alloc::vec::Vec<MemberRange>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberRange {
+    /// Node id, inclusive; empty = from the first.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub from: ::prost::bytes::Bytes,
+    /// Node id, exclusive; empty = to the last.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub until: ::prost::bytes::Bytes,
+    /// 16 bytes over the marks of the range; empty = `marks` holds them.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub sum: ::prost::bytes::Bytes,
+    /// Members in the range, with `sum`.
+    #[prost(uint32, tag = "4")]
+    pub count: u32,
+    #[prost(message, repeated, tag = "5")]
+    pub marks: ::prost::alloc::vec::Vec<MemberMark>,
+    /// The sender of `marks` wants the receiver's own of this range.
+    #[prost(bool, tag = "6")]
+    pub reply: bool,
+}
+/// What is known of a member, without its record.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberMark {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub node: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    #[prost(uint32, tag = "3")]
+    pub incarnation: u32,
+    #[prost(enumeration = "MemberStatus", tag = "4")]
+    pub status: i32,
+}
+/// "Send me the records of these."
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberPull {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// "Somebody says that these failed, I know them as alive: if you are one of them, say so."
+/// Passed on to every member once.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberDoubt {
+    #[prost(message, repeated, tag = "1")]
+    pub marks: ::prost::alloc::vec::Vec<MemberMark>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Direct {
@@ -613,6 +696,8 @@ pub enum DisconnectReason {
     NodeTooSlow = 4,
     ProtocolViolation = 5,
     Idle = 6,
+    /// The node suspends: it stays a member. Only with the feature *membership*.
+    Suspended = 7,
 }
 impl DisconnectReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -628,6 +713,7 @@ impl DisconnectReason {
             Self::NodeTooSlow => "DISCONNECT_REASON_NODE_TOO_SLOW",
             Self::ProtocolViolation => "DISCONNECT_REASON_PROTOCOL_VIOLATION",
             Self::Idle => "DISCONNECT_REASON_IDLE",
+            Self::Suspended => "DISCONNECT_REASON_SUSPENDED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -640,6 +726,7 @@ impl DisconnectReason {
             "DISCONNECT_REASON_NODE_TOO_SLOW" => Some(Self::NodeTooSlow),
             "DISCONNECT_REASON_PROTOCOL_VIOLATION" => Some(Self::ProtocolViolation),
             "DISCONNECT_REASON_IDLE" => Some(Self::Idle),
+            "DISCONNECT_REASON_SUSPENDED" => Some(Self::Suspended),
             _ => None,
         }
     }

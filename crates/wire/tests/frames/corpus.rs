@@ -56,9 +56,24 @@ pub(crate) fn member(origin: u8) -> MemberRecord {
         incarnation: 3,
         name: MemberName::new("ann").unwrap(),
         addresses: vec!["192.0.2.1:4433".parse().unwrap(), "[2001:db8::1]:4433".parse().unwrap()],
+        metadata: Bytes::new(),
+        dialable: false,
+        suspended: false,
     }
     .unsigned()
     .sign(signature(0x5a))
+}
+
+/// A record with everything a record may say.
+fn full_member() -> MemberRecord {
+    let facts = member(1).facts().clone();
+    MemberFacts { metadata: Bytes::from_static(b"color=red"), dialable: true, suspended: true, ..facts }
+        .unsigned()
+        .sign(signature(0x5b))
+}
+
+fn mark(origin: u8, status: MemberStatus) -> MemberMark {
+    MemberMark { node: node(origin), epoch: epoch(7), incarnation: 300, status }
 }
 
 fn referral() -> NodeAddress {
@@ -90,6 +105,7 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 urgent: false,
                 kind: LinkKind::Near,
                 coordinate: None,
+                healing: false,
                 member: member(1),
             }),
         ),
@@ -102,7 +118,21 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 urgent: true,
                 kind: LinkKind::Near,
                 coordinate: None,
+                healing: false,
                 member: member(1),
+            }),
+        ),
+        (
+            "connect_healing",
+            ControlFrame::Connect(Connect {
+                epoch: epoch(7),
+                purpose: LinkPurpose::Neighbor,
+                joining: false,
+                urgent: false,
+                healing: true,
+                kind: LinkKind::Near,
+                coordinate: None,
+                member: full_member(),
             }),
         ),
         (
@@ -129,7 +159,8 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
         ),
         ("ping", ControlFrame::Ping(0x0102_0304)),
         ("pong", ControlFrame::Pong(Pong::plain(0x0102_0304))),
-        ("probe", ControlFrame::Probe { node: node(4), nonce: 6 }),
+        ("probe", ControlFrame::Probe { node: node(4), nonce: 6, spread: false }),
+        ("probe_spread", ControlFrame::Probe { node: node(4), nonce: 6, spread: true }),
         ("probe_result", ControlFrame::ProbeResult { nonce: 6, answers: true }),
         ("baseline", ControlFrame::Baseline { positions: vec![position(41)], last: true }),
         (
@@ -162,6 +193,35 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 Member { status: MemberStatus::Failed, record: member(3) },
             ]),
         ),
+        (
+            "member_digest_sum",
+            ControlFrame::MemberDigest(MemberDigest {
+                level: 3,
+                members: 200,
+                ranges: vec![MemberRange {
+                    from: None,
+                    until: Some(node(4)),
+                    content: MemberContent::Sum(
+                        MemberSum::of(&mark(1, MemberStatus::Alive))
+                            .plus(MemberSum::of(&mark(2, MemberStatus::Left))),
+                    ),
+                }],
+            }),
+        ),
+        (
+            "member_digest_marks",
+            ControlFrame::MemberDigest(MemberDigest {
+                level: 0,
+                members: 2,
+                ranges: vec![MemberRange {
+                    from: Some(node(4)),
+                    until: None,
+                    content: MemberContent::Marks { marks: vec![mark(5, MemberStatus::Failed)], reply: true },
+                }],
+            }),
+        ),
+        ("member_pull", ControlFrame::MemberPull(vec![node(4), node(5)])),
+        ("member_doubt", ControlFrame::MemberDoubt(vec![mark(4, MemberStatus::Failed)])),
         ("direct", ControlFrame::Direct { nonce: 12, payload: Bytes::from_static(b"just you") }),
         ("direct_ack", ControlFrame::DirectAck { nonce: 12 }),
         (
@@ -171,6 +231,7 @@ pub(crate) fn control_frames() -> Vec<(&'static str, ControlFrame)> {
                 purpose: LinkPurpose::Neighbor,
                 joining: false,
                 urgent: false,
+                healing: false,
                 kind: LinkKind::Far,
                 coordinate: Some(coordinate()),
                 member: member(1),

@@ -96,10 +96,13 @@ fn every_kind_of_frame_is_in_the_corpus() {
         ControlFrame::Direct { .. } => 17,
         ControlFrame::DirectAck { .. } => 18,
         ControlFrame::Shuffle(_) => 19,
+        ControlFrame::MemberDigest(_) => 20,
+        ControlFrame::MemberPull(_) => 21,
+        ControlFrame::MemberDoubt(_) => 22,
     };
     let seen: std::collections::BTreeSet<i32> =
         corpus::control_frames().iter().map(|(_, f)| kind(f)).collect();
-    assert!(seen.into_iter().eq(0..=19));
+    assert!(seen.into_iter().eq(0..=22));
 }
 
 #[test]

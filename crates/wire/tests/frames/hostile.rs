@@ -106,7 +106,9 @@ fn lists_beyond_their_limits_are_refused() {
         ControlFrame::Ack(vec![position.clone(); over]),
         ControlFrame::Baseline { positions: vec![position; over], last: false },
         ControlFrame::Digest(vec![digest; over]),
-        ControlFrame::Members(vec![member; over]),
+        ControlFrame::Members(vec![member.clone(); over]),
+        ControlFrame::MemberPull(vec![corpus::node(1); over]),
+        ControlFrame::MemberDoubt(vec![MemberMark::of(&member); over]),
         ControlFrame::Direct { nonce: 1, payload: vec![0; limits::DIRECT_PAYLOAD_MAX + 1].into() },
     ];
     for frame in frames {

@@ -62,10 +62,13 @@ fn node_address() -> impl Strategy<Value = NodeAddress> {
 }
 
 fn record() -> impl Strategy<Value = MemberRecord> {
-    (node(), epoch(), any::<u32>(), "[a-z ]{0,20}x", vec(socket(), 0..4), signature()).prop_map(
-        |(node, epoch, incarnation, name, addresses, signature)| {
+    let more = (vec(any::<u8>(), 0..=limits::MEMBER_METADATA_MAX), any::<(bool, bool)>());
+    (node(), epoch(), any::<u32>(), "[a-z ]{0,20}x", vec(socket(), 0..4), signature(), more).prop_map(
+        |(node, epoch, incarnation, name, addresses, signature, (metadata, (dialable, suspended)))| {
             let name = MemberName::new(name.trim()).unwrap();
-            MemberFacts { node, epoch, incarnation, name, addresses }.unsigned().sign(signature)
+            let known = MemberFacts::new(node, epoch, incarnation, name);
+            let metadata = metadata.into();
+            MemberFacts { addresses, metadata, dialable, suspended, ..known }.unsigned().sign(signature)
         },
     )
 }
@@ -73,6 +76,34 @@ fn record() -> impl Strategy<Value = MemberRecord> {
 fn member() -> impl Strategy<Value = Member> {
     let status = prop_oneof![Just(MemberStatus::Alive), Just(MemberStatus::Left), Just(MemberStatus::Failed)];
     (status, record()).prop_map(|(status, record)| Member { status, record })
+}
+
+fn mark() -> impl Strategy<Value = MemberMark> {
+    let status = prop_oneof![Just(MemberStatus::Alive), Just(MemberStatus::Left), Just(MemberStatus::Failed)];
+    (node(), epoch(), any::<u32>(), status).prop_map(|(node, epoch, incarnation, status)| MemberMark {
+        node,
+        epoch,
+        incarnation,
+        status,
+    })
+}
+
+fn member_digest() -> impl Strategy<Value = MemberDigest> {
+    let content = prop_oneof![
+        vec(mark(), 0..4).prop_map(|marks| {
+            let sums = marks.iter().map(MemberSum::of);
+            MemberContent::Sum(sums.fold(MemberSum::default(), MemberSum::plus))
+        }),
+        (vec(mark(), 0..4), any::<bool>()).prop_map(|(marks, reply)| MemberContent::Marks { marks, reply }),
+    ];
+    let range = (option::of(node()), option::of(node()), content)
+        .prop_filter("not empty", |(from, until, _)| from.is_none() || until.is_none() || from < until)
+        .prop_map(|(from, until, content)| MemberRange { from, until, content });
+    (any::<u32>(), any::<u32>(), vec(range, 0..5)).prop_map(|(level, members, ranges)| MemberDigest {
+        level,
+        members,
+        ranges,
+    })
 }
 
 fn digest_range() -> impl Strategy<Value = DigestRange> {
@@ -119,11 +150,21 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         DisconnectReason::NodeTooSlow,
         DisconnectReason::ProtocolViolation,
         DisconnectReason::Idle,
+        DisconnectReason::Suspended,
     ]);
     prop_oneof![
-        (epoch(), purpose, any::<(bool, bool)>(), kind, option::of(coordinate()), record()).prop_map(
-            |(epoch, purpose, (joining, urgent), kind, coordinate, member)| {
-                ControlFrame::Connect(Connect { epoch, purpose, joining, urgent, kind, coordinate, member })
+        (epoch(), purpose, any::<(bool, bool, bool)>(), kind, option::of(coordinate()), record()).prop_map(
+            |(epoch, purpose, (joining, urgent, healing), kind, coordinate, member)| {
+                ControlFrame::Connect(Connect {
+                    epoch,
+                    purpose,
+                    joining,
+                    urgent,
+                    healing,
+                    kind,
+                    coordinate,
+                    member,
+                })
             }
         ),
         (epoch(), any::<bool>(), record(), any::<u32>(), referrals(), option::of(coordinate())).prop_map(
@@ -145,7 +186,11 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         ),
         (0..=limits::SHUFFLE_HOPS_MAX, vec(shuffled(), 0..=limits::SHUFFLED_NODES_MAX))
             .prop_map(|(hops_left, nodes)| ControlFrame::Shuffle(Shuffle::new(hops_left, nodes))),
-        (node(), any::<u64>()).prop_map(|(node, nonce)| ControlFrame::Probe { node, nonce }),
+        (node(), any::<(u64, bool)>()).prop_map(|(node, (nonce, spread))| ControlFrame::Probe {
+            node,
+            nonce,
+            spread
+        }),
         any::<(u64, bool)>().prop_map(|(nonce, answers)| ControlFrame::ProbeResult { nonce, answers }),
         (vec(position(), 0..5), any::<bool>())
             .prop_map(|(positions, last)| ControlFrame::Baseline { positions, last }),
@@ -157,6 +202,9 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         vec(position(), 0..5).prop_map(ControlFrame::Ack),
         any::<bool>().prop_map(|congested| ControlFrame::Congestion { congested }),
         vec(member(), 0..5).prop_map(ControlFrame::Members),
+        member_digest().prop_map(ControlFrame::MemberDigest),
+        vec(node(), 0..5).prop_map(ControlFrame::MemberPull),
+        vec(mark(), 0..5).prop_map(ControlFrame::MemberDoubt),
         (any::<u64>(), payload()).prop_map(|(nonce, payload)| ControlFrame::Direct { nonce, payload }),
         any::<u64>().prop_map(|nonce| ControlFrame::DirectAck { nonce }),
     ]
@@ -262,7 +310,7 @@ fn facts_hold_what_was_signed() {
     let addresses = (1..40).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
     let name = MemberName::default();
     let (node, epoch) = (corpus::node(1), corpus::epoch(1));
-    let facts = MemberFacts { node, epoch, incarnation: 0, name, addresses };
+    let facts = MemberFacts { addresses, ..MemberFacts::new(node, epoch, 0, name) };
     let record = facts.unsigned().sign(corpus::signature(1));
     assert_eq!(record.facts().addresses.len(), limits::NODE_ADDRESSES_MAX);
     let frame = ControlFrame::Members(vec![Member { status: MemberStatus::Alive, record }]);
