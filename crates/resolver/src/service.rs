@@ -81,15 +81,21 @@ impl ServiceResolver {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         let (reply, answer) = oneshot::channel();
         let jobs = self.jobs()?;
+        let timed_out = || ResolverError::TimedOut { what: self.describe(), after: REQUEST_TIMEOUT };
         let asked = async {
             let ended = || ResolverError::Machine { reason: "the runtime is shutting down".to_owned() };
             jobs.send(Job { request, deadline, reply }).await.map_err(|_| ended())?;
-            answer.await.map_err(|_| ended())?
+            match answer.await {
+                Ok(answer) => answer,
+                // The task gives a call up at the same moment, and may be the first to notice.
+                Err(_) if Instant::now() >= deadline => Err(timed_out()),
+                Err(_) => Err(ended()),
+            }
         };
         match timeout_at(deadline, asked).await {
             Ok(Ok(ResolverReply::Refused(refusal))) => Err(self.refused(refusal)),
             Ok(answer) => answer,
-            Err(_) => Err(ResolverError::TimedOut { what: self.describe(), after: REQUEST_TIMEOUT }),
+            Err(_) => Err(timed_out()),
         }
     }
 
@@ -244,6 +250,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     #[test]
@@ -256,6 +264,21 @@ mod tests {
         assert_eq!(away, addresses[4..]);
         let here = worth_registering(&addresses, "[::ffff:127.0.0.1]:9".parse().unwrap());
         assert_eq!(here, [&addresses[..2], &addresses[4..]].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_polled_too_late_has_timed_out() {
+        let silent = [0; 2].map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        let addresses = silent
+            .each_ref()
+            .map(|socket| ServiceAddress { host: socket.local_addr().unwrap().into(), node: None });
+        let resolver = ServiceResolver::new(Identity::from_seed(&[1; 32]), addresses);
+        let mut call = resolver.resolve(MeshKey::from_bytes([1; 32]), 1);
+        assert!(std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await.is_pending());
+        // The task gives the call up before its caller looks again, as on a busy machine.
+        tokio::time::sleep(REQUEST_TIMEOUT + Duration::from_secs(1)).await;
+        let error = call.await.unwrap_err();
+        assert!(matches!(error, ResolverError::TimedOut { .. }), "{error}");
     }
 
     #[tokio::test]
