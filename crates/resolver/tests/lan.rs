@@ -18,7 +18,11 @@ fn on(interface: &str) -> LanResolver {
     LanResolver::new(options)
 }
 
-/// Resolves until the condition holds; the bound is far above what a quiet machine needs.
+/// Five times what finding each other may take: mDNS asks at once and again after one, two,
+/// four seconds (RFC 6762 section 5.2).
+const HANG: Duration = Duration::from_secs(50);
+
+/// Resolves until the condition holds.
 async fn resolve_until(
     resolver: &LanResolver,
     done: impl Fn(&[Found]) -> bool,
@@ -29,7 +33,7 @@ async fn resolve_until(
         if done(&found) {
             return Ok(found);
         }
-        if start.elapsed() > Duration::from_secs(15) {
+        if start.elapsed() > HANG {
             return Err(found);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

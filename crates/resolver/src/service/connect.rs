@@ -20,9 +20,10 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Head start of all others over the address whose directory answered and then failed. One
 /// that accepts connections and hangs would else win every race against one farther away and
-/// make every call fail. Ten round trips around the world fit, and of the 5 s of a call enough
-/// is left for this address, should it be the only one that works.
-const HEAD_START_OVER_BAD: Duration = Duration::from_secs(2);
+/// make every call fail. A handshake around the world fits, even if a packet of it is lost,
+/// which costs a second (RFC 9002 section 6.2.2); and of the 5 s of a call enough is left for
+/// this address, should it be the only one that works.
+const HEAD_START_OVER_BAD: Duration = Duration::from_secs(3);
 
 /// How often a directory that says it is busy is dialed in one attempt. One network may have
 /// half of its handshakes at a time, so a crowd that starts together is served in turns.
