@@ -27,6 +27,8 @@ pub(crate) async fn run(endpoint: Arc<EndpointShared>, ready: mpsc::Sender<Conne
             Some(_) = handshakes.join_next() => continue,
         };
         let Some(incoming) = incoming else { return };
+        // Those that have ended hold no place, whichever branch was taken.
+        while handshakes.try_join_next().is_some() {}
         // From half load on, a sender proves that it receives at its address before we work
         // for it (RFC 9000 section 8.1).
         let proved = incoming.remote_address_validated();
