@@ -45,9 +45,9 @@ fn publish_ends_well_when_everything_is_acknowledged() {
 #[test]
 fn publish_names_what_nobody_took() {
     let place = Place::new();
-    let alone = at(&place, "127.0.0.1:9", &["publish", "m", "--channel", "c", "--timeout", "500ms"]);
+    let alone = at(&place, "127.0.0.1:9", &["publish", "m", "--channel", "c", "--timeout", "2s"]);
     let ran = run(alone, "one\ntwo\n", ONLINE);
-    ran.expect(1, &["within 500ms", "2 of 2", "message 1: not acknowledged", "message 2"]);
+    ran.expect(1, &["within 2s", "2 of 2", "message 1: not acknowledged", "message 2"]);
     assert_eq!(ran.stdout, "");
 
     // One that is too large is named; the others are published.
@@ -160,7 +160,7 @@ fn doctor_examines_the_machine_and_a_mesh() {
     assert!(!well.stdout.contains("FAIL"), "{well:?}");
 
     place.secret("password", "copper lantern misty walnut fable drum");
-    let refused = run(at(&place, &ann.addr(), &["doctor", "m", "--timeout", "2s"]), "", ONLINE);
+    let refused = run(at(&place, &ann.addr(), &["doctor", "m"]), "", ONLINE);
     refused.expect(1, &["1 check failed"]);
     assert!(refused.stdout.contains("FAIL") && refused.stdout.contains("bad credential"), "{refused:?}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use common::{at, join, next_message, next_text, pair, within};
+use common::{HANG, at, join, next_message, next_text, pair, within};
 use peerchannel::{Config, Incoming, IncomingDirect, Lane, PublishError, TypedIncoming, Verdict};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,13 +213,19 @@ async fn alone_and_full_is_an_error_at_once() {
     assert!(error.to_string().contains("of 60000 bytes"), "{error}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn publishers_wait_in_order_while_the_window_is_full_and_one_given_up_is_not_published() {
     const SIZE: usize = 100_000;
     let mut config = Config::default();
     config.mesh.publish_window_bytes = 1 << 20;
     let ann = join("window").config(config).await.unwrap();
-    let bob = join("window").resolver(at(&ann)).await.unwrap();
+    // Bob acknowledges nothing while his filter holds his driver, so that ann's window stays full.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &peerchannel::FilterView<'_>| {
+        let _ = released.recv_timeout(HANG);
+        Verdict::LocalAndRemote
+    };
+    let bob = join("window").resolver(at(&ann)).filter(hold).await.unwrap();
     let mut inbox = bob.channel("c").subscribe();
     within(ann.wait_online()).await.unwrap();
     let body = |number: u8| vec![number; SIZE];
@@ -236,9 +242,10 @@ async fn publishers_wait_in_order_while_the_window_is_full_and_one_given_up_is_n
             waiting.push(call);
         }
     }
-    assert!(waiting.len() > 50, "{} wait", waiting.len());
+    assert!(waiting.len() > 100, "{} wait", waiting.len());
     let given_up = waiting.pop();
     drop(given_up);
+    drop(release);
     for call in waiting {
         within(call).await.unwrap();
     }

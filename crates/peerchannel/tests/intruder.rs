@@ -85,11 +85,12 @@ async fn garbage_and_oversized_frames_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_is_dropped_after_the_deadline() {
     let (ann, bob) = pair("silent").await;
+    // Before anything the deadline of ten seconds can count from.
+    let started = Instant::now();
     let (_endpoint, connection) = intrude(&bob).await;
     let mut control = connection.open_control().await.unwrap();
     // A peer learns of a stream with its first byte: half a frame.
     control.send(Bytes::from_static(b"\x20")).await.unwrap();
-    let started = Instant::now();
     let answer = within(control.recv()).await;
     if let Ok(Some(body)) = answer {
         let refused = AdmissionFrame::Refused { reason: AdmissionRefusal::TimedOut, retry_after: None };

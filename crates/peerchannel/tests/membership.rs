@@ -5,12 +5,15 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{PASSWORD, at, event, join, next_message, pair, within};
+use common::{HANG, PASSWORD, at, event, join, next_message, pair, timing, within};
 use peerchannel::{Identity, JoinError, MemberLoss, Mesh, MeshEvent, Node, Refusal, StartError};
 use peerchannel_resolver_service::{MemoryStore, Server, ServerConfig};
 
+/// What is stated for refusals and for leaving.
+const SOON: Duration = Duration::from_secs(2);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_is_refused_on_both_sides_within_two_seconds() {
+async fn a_wrong_password_is_refused_on_both_sides() {
     let (ann, bob) = pair("secret").await;
     let mut at_ann = ann.events();
     let started = Instant::now();
@@ -27,7 +30,7 @@ async fn a_wrong_password_is_refused_on_both_sides_within_two_seconds() {
     let turned_away = event(&mut at_ann, "turning away", |e| matches!(e, MeshEvent::TurnedAway { .. })).await;
     let MeshEvent::TurnedAway { node, reason, .. } = turned_away else { panic!() };
     assert_eq!((node, reason), (intruder.node_id(), Refusal::BadCredential));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    timing("wrong password: both ends know, its stretching included", SOON, started.elapsed());
     // The mesh goes on, and the intruder is no part of it.
     let mut inbox = bob.channel("c").subscribe();
     ann.channel("c").publish("still here").await.unwrap();
@@ -50,12 +53,12 @@ async fn open_and_password_meshes_of_one_name_are_two_meshes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leaving_is_seen_as_leaving_and_takes_at_most_two_seconds() {
+async fn leaving_is_seen_as_leaving() {
     let (ann, bob) = pair("leave").await;
     let (mut at_ann, mut own, mut inbox) = (ann.events(), bob.events(), bob.subscribe_all());
     let started = Instant::now();
-    bob.leave().await;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    within(bob.leave()).await;
+    timing("leaving", SOON, started.elapsed());
     let down = event(&mut at_ann, "leaving", |e| matches!(e, MeshEvent::MemberDown { .. })).await;
     let MeshEvent::MemberDown { node, reason, .. } = down else { panic!() };
     assert_eq!((node, reason), (bob.node_id(), MemberLoss::Left));
@@ -81,7 +84,7 @@ async fn an_abrupt_end_is_seen_and_the_same_node_is_back_at_once() {
     let bob = loop {
         match join("crash").listen(port).identity_key(identity.clone()).resolver(at(&ann)).await {
             Ok(bob) => break bob,
-            Err(JoinError::Start(StartError::Bind(_))) if started.elapsed() < Duration::from_secs(3) => {
+            Err(JoinError::Start(StartError::Bind(_))) if started.elapsed() < HANG => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Err(error) => panic!("{error}"),
@@ -89,7 +92,7 @@ async fn an_abrupt_end_is_seen_and_the_same_node_is_back_at_once() {
     };
     assert!(bob.epoch() > epoch);
     within(bob.wait_online()).await.unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    timing("a dropped node is back", Duration::from_secs(5), started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +173,7 @@ async fn dropping_the_last_handle_ends_every_task() {
     }
     let started = Instant::now();
     while metrics.num_alive_tasks() > before {
-        assert!(started.elapsed() < Duration::from_secs(10), "{} tasks", metrics.num_alive_tasks() - before);
+        assert!(started.elapsed() < HANG, "{} tasks", metrics.num_alive_tasks() - before);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -183,8 +186,9 @@ async fn an_unreachable_resolver_does_not_keep_a_node_from_joining() {
     event(&mut events, "the failure", tried).await;
     assert!(!ann.is_online());
     let bob = join("offline").resolver(at(&ann)).await.unwrap();
+    let mut at_bob = bob.events();
     within(ann.wait_online()).await.unwrap();
-    event(&mut bob.events(), "ann", |e| matches!(e, MeshEvent::MemberUp { .. })).await;
+    event(&mut at_bob, "ann", |e| matches!(e, MeshEvent::MemberUp { .. })).await;
     assert_eq!(bob.members().await.unwrap().len(), 2);
 }
 
@@ -258,6 +262,6 @@ async fn nodes_that_know_only_a_directory_find_each_other_and_leaving_takes_them
     event(&mut alone.events(), "the directory's silence", failed).await;
     assert!(alone.status().await.unwrap().resolvers[0].error.is_some());
     let started = Instant::now();
-    alone.leave().await;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    within(alone.leave()).await;
+    timing("leaving without the directory", SOON, started.elapsed());
 }

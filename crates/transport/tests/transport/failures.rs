@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use peerchannel_security::Identity;
 use peerchannel_transport::{CloseReason, ConnectionLost, Endpoint, Lane, LinkEvent, LinkLost, PushError};
+use peerchannel_wire::{DataLane, LaneHeader};
+use quinn::VarInt;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::*;
@@ -18,7 +20,7 @@ async fn kill(runtime: Runtime) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_vanishes_is_noticed_within_nine_and_a_half_seconds() {
+async fn a_peer_that_vanishes_is_noticed() {
     let (a_identity, b_identity) = (Identity::generate(), Identity::generate());
     let a = Endpoint::bind(&a_identity, config()).unwrap();
     let b = Endpoint::bind(&b_identity, config()).unwrap();
@@ -28,7 +30,7 @@ async fn a_peer_that_vanishes_is_noticed_within_nine_and_a_half_seconds() {
     path.cut();
     let cut = Instant::now();
     let (lost, also_lost) = tokio::join!(within("idle", at_a.closed()), within("idle", at_b.closed()));
-    assert!(cut.elapsed() < Duration::from_millis(9500 + 500), "{:?}", cut.elapsed());
+    timing("a peer that vanished is noticed", Duration::from_millis(9500), cut.elapsed());
     assert_eq!((lost, also_lost), (ConnectionLost::IdleTimeout, ConnectionLost::IdleTimeout));
     let event = next(&mut reader).await;
     assert!(
@@ -82,7 +84,7 @@ async fn a_restarted_peer_resets_the_stale_connection_at_once() {
     let restarted = Instant::now();
     link.push(Lane::Control, frame(b"are you there?")).unwrap();
     assert_eq!(within("reset", connection.closed()).await, ConnectionLost::Reset);
-    assert!(restarted.elapsed() < Duration::from_secs(1), "{:?}", restarted.elapsed());
+    timing("a restarted peer resets a stale connection", Duration::from_secs(1), restarted.elapsed());
     let event = next(&mut reader).await;
     assert!(matches!(event, LinkEvent::Closed(LinkLost::Connection(ConnectionLost::Reset))), "{event:?}");
     within("dial again", a.connect(address, Some(b_identity.node_id()))).await.unwrap();
@@ -90,19 +92,29 @@ async fn a_restarted_peer_resets_the_stale_connection_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrived_before_the_end_of_the_connection_is_delivered() {
-    let pair = pair().await;
-    let ((link, _own), (_other, mut reader)) = link(&pair.at_a, &pair.at_b).await;
-    for index in 0..50 {
-        link.push(Lane::Interactive, numbered(index, 1000)).unwrap();
+    let b = Endpoint::bind(&Identity::generate(), config()).unwrap();
+    let (_endpoint, quic) = raw_peer(b.local_address()).await;
+    let at_b = within("accept", b.accept()).await.unwrap();
+    let (mut control, _in) = quic.open_bi().await.unwrap();
+    control.write_all(&framed(b"hello")).await.unwrap();
+    let stream = within("control", at_b.accept_control()).await.unwrap();
+    let number = stream.number();
+    let (link, mut reader) = stream.into_link();
+    frames(&mut reader, Lane::Control, 1).await;
+    link.establish(number).unwrap();
+    let mut lane = quic.open_uni().await.unwrap();
+    lane.write_all(&LaneHeader { link: number, lane: DataLane::Interactive }.encode()).await.unwrap();
+    for index in 0..50u64 {
+        let body = [&index.to_be_bytes()[..], &[0xa5; 992]].concat();
+        lane.write_all(&framed(&body)).await.unwrap();
     }
-    // All of it is in the peer's QUIC buffers once its own counters say so.
-    while pair.at_b.stats().udp_bytes_received < 50 * 1000 {
-        tokio::task::yield_now().await;
-    }
-    pair.at_a.close(CloseReason::Shutdown);
-    within("closed", pair.at_b.closed()).await;
-    let received = frames(&mut reader, Lane::Interactive, 49).await;
-    assert!(received.iter().map(number_of).zip(0..).all(|(number, index)| number == index));
+    lane.finish().unwrap();
+    // A finished stream says so when the peer's QUIC has all of it.
+    assert_eq!(within("acknowledged", lane.stopped()).await.unwrap(), None);
+    quic.close(VarInt::from_u64(CloseReason::Shutdown.code()).unwrap(), b"");
+    within("closed", at_b.closed()).await;
+    let received = frames(&mut reader, Lane::Interactive, 50).await;
+    assert!(received.iter().map(number_of).eq(0..50));
 }
 
 #[tokio::test(flavor = "multi_thread")]
