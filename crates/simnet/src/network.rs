@@ -23,9 +23,9 @@ const RECEIVED_MAX: usize = 1400;
 /// What the network does to every datagram.
 #[derive(Debug, Clone)]
 pub struct Conditions {
-    /// Added to the delay of each datagram, evenly from nothing to this. Datagrams of one pair
-    /// stay in order. Default none.
-    pub jitter: Duration,
+    /// Added to the delay of each datagram, evenly from nothing to this share of it. Datagrams
+    /// of one pair stay in order. Default none.
+    pub jitter: f64,
     /// The share of datagrams that are lost, 0 to 1. Default none.
     pub loss: f64,
     /// Bits a second that one socket can send. Default unlimited.
@@ -40,7 +40,7 @@ pub struct Conditions {
 impl Default for Conditions {
     fn default() -> Self {
         Self {
-            jitter: Duration::ZERO,
+            jitter: 0.0,
             loss: 0.0,
             uplink: None,
             uplink_queue: Duration::from_millis(100),
@@ -216,7 +216,7 @@ impl Shared {
         if lost < self.conditions.loss {
             return;
         }
-        let due = leaves + (self.delay)(from, to) + self.conditions.jitter.mul_f64(jitter);
+        let due = leaves + (self.delay)(from, to).mul_f64(1.0 + self.conditions.jitter * jitter);
         let latest = state.latest.entry((from, to)).or_insert(due);
         *latest = due.max(*latest);
         let arrival = self.tick(*latest);
