@@ -11,6 +11,22 @@ pub mod report;
 pub mod scenario;
 mod world;
 
+mod directory;
+mod host;
+mod link;
+mod place;
+mod traffic;
+pub mod transport;
+
+mod ledger;
+mod meter;
+mod watch;
+
+mod dice;
+mod seal;
+mod slab;
+mod wheel;
+
 pub use outcome::{Counts, Distribution, FalseFailures, Mark, Outcome, Sample, VIOLATIONS_KEPT, Violation};
 pub use plan::{
     Admission, BandwidthClass, Checks, Churn, Happening, Join, Map, Mood, NODES_MAX, Packets, Plan,

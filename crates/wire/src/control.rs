@@ -6,7 +6,7 @@ use prost::Message as _;
 use crate::address::NodeAddress;
 use crate::digest::DigestRange;
 use crate::error::{DecodeError, limit};
-use crate::frame::encode_framed;
+use crate::frame::{encode_framed, framed_len};
 use crate::generated as proto;
 use crate::generated::control_frame::Kind;
 use crate::id::{Epoch, LinkNumber, NodeId};
@@ -214,6 +214,13 @@ impl ControlFrame {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         encode_framed(&proto::ControlFrame { kind: Some(self.to_kind()) })
+    }
+
+    /// Bytes that [`encode`](Self::encode) would make, without making them: for whoever models
+    /// a network.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        framed_len(proto::ControlFrame { kind: Some(self.to_kind()) }.encoded_len())
     }
 
     /// The frame from the body of a length-prefixed frame. Payloads share its memory.

@@ -121,6 +121,11 @@ pub(crate) fn put_varint(buffer: &mut BytesMut, mut value: u64) {
     buffer.extend_from_slice(&[value.to_le_bytes()[0]]);
 }
 
+/// Bytes of a length-prefixed message of this length.
+pub(crate) fn framed_len(length: usize) -> usize {
+    prost::length_delimiter_len(length) + length
+}
+
 /// How often a field occurs at the top of a protobuf message, without taking memory for it.
 pub(crate) fn count_field(mut message: &[u8], field: u32) -> Result<usize, DecodeError> {
     let mut count = 0;

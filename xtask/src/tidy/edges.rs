@@ -75,8 +75,8 @@ const TABLE: &[Allowed] = &[
     Allowed {
         package: "peerchannel-sim",
         normal: &["peerchannel-mesh", "peerchannel-wire"],
-        // Its link model states the transport's constants; a test compares them.
-        dev: &["peerchannel-transport"],
+        // Its link model states numbers of the transport and of admission; a test compares them.
+        dev: &["peerchannel-security", "peerchannel-transport"],
         never: &["tokio", "quinn", "quinn-proto", "rustls", "socket2", "rand", "dashmap"],
     },
     Allowed {

@@ -249,7 +249,20 @@ fn lane() -> impl Strategy<Value = Vec<DataFrame>> {
 proptest! {
     #[test]
     fn control_frames_survive(frame in control()) {
+        prop_assert_eq!(frame.encoded_len(), frame.encode().len());
         prop_assert_eq!(ControlFrame::decode(unframe(&frame.encode())), Ok(frame));
+    }
+
+    #[test]
+    fn the_length_of_a_data_frame_is_known_before_it_is_encoded(frames in lane()) {
+        let mut encoder = LaneEncoder::new();
+        // Index 0, which takes no byte, is another stream's.
+        let other = corpus::stream(0xff, "none of theirs");
+        let _ = encoder.flood(&Flood { stream: other, hops: 0, batch: Arc::new(corpus::batch(1, &["x"], false)) });
+        for frame in frames {
+            let _ = corpus::encode(&mut encoder, &frame);
+            prop_assert_eq!(frame.encoded_len(), corpus::encode(&mut encoder, &frame).len());
+        }
     }
 
     #[test]
@@ -270,6 +283,7 @@ proptest! {
     ) {
         let volatile = Volatile { remaining_ms, hops, message };
         let (number, rest) = split_datagram(encode_datagram(LinkNumber(link), &volatile)).unwrap();
+        prop_assert_eq!(DataFrame::Volatile(volatile.clone()).encoded_len(), rest.len());
         prop_assert_eq!(number, LinkNumber(link));
         prop_assert_eq!(decode_volatile(rest), Ok(volatile));
     }

@@ -1,0 +1,118 @@
+//! What is noted while the world runs.
+
+use std::collections::BTreeMap;
+
+use crate::dice::mix;
+use crate::meter::Meter;
+use crate::outcome::{Counts, Mark, Sample, VIOLATIONS_KEPT, Violation};
+use crate::traffic::KINDS;
+
+/// A process that died without a word.
+#[derive(Debug)]
+pub(crate) struct Crash {
+    /// When, in ns.
+    pub(crate) at: u64,
+    /// The mark it belongs to.
+    pub(crate) mark: Option<usize>,
+    /// How many nodes that ran then and still do were told.
+    pub(crate) told: u32,
+    /// When the last of them was.
+    pub(crate) told_last: u64,
+}
+
+/// Everything noted for the outcome.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    pub(crate) counts: Counts,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) crashes: Vec<Crash>,
+    pub(crate) latency: Meter,
+    pub(crate) last_arrival: Meter,
+    pub(crate) stretch: Meter,
+    pub(crate) hops: Meter,
+    pub(crate) joining: Meter,
+    pub(crate) isolation: Meter,
+    pub(crate) crash_seen_by_neighbor: Meter,
+    pub(crate) crash_seen: Meter,
+    pub(crate) leave_seen: Meter,
+    pub(crate) rate: Meter,
+    /// Bytes sent by kind, in all.
+    pub(crate) sent: [u64; KINDS],
+    /// Time that nodes ran, in ns, of lives that are over.
+    pub(crate) uptime: u128,
+    pub(crate) false_events: u64,
+    pub(crate) false_cases: u64,
+    /// When a member was last told to have failed that had not.
+    pub(crate) false_last: BTreeMap<u32, u64>,
+    pub(crate) recent: Recent,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) violations_total: u64,
+    sometimes: BTreeMap<String, u64>,
+    transcript: [u64; 2],
+    /// Times the same two nodes became neighbors in the present minute.
+    pub(crate) pairs: BTreeMap<(u32, u32), u32>,
+    /// Since when two nodes disagree about their link.
+    pub(crate) disagreements: BTreeMap<(u32, u32), u64>,
+}
+
+/// What happened since the last sample.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    pub(crate) at: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) copies: u64,
+    pub(crate) latency: Meter,
+    pub(crate) sent: [u64; KINDS],
+    pub(crate) neighbors_up: u64,
+    pub(crate) neighbors_down: u64,
+    pub(crate) departures: u64,
+    pub(crate) arrivals: u64,
+    pub(crate) false_failures: u64,
+}
+
+/// Virtual seconds.
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+impl Watch {
+    /// Notes that a branch of interest was reached.
+    pub(crate) fn reached(&mut self, branch: &str) {
+        self.reached_times(branch, 1);
+    }
+
+    pub(crate) fn reached_times(&mut self, branch: &str, times: u64) {
+        if let Some(count) = self.sometimes.get_mut(branch) {
+            *count += times;
+        } else if times > 0 {
+            self.sometimes.insert(branch.to_owned(), times);
+        }
+    }
+
+    pub(crate) fn sometimes(&self) -> &BTreeMap<String, u64> {
+        &self.sometimes
+    }
+
+    /// Notes that something does not hold.
+    pub(crate) fn violated(&mut self, now: u64, node: Option<u32>, rule: &str, text: String) {
+        self.violations_total += 1;
+        if self.violations.len() < VIOLATIONS_KEPT {
+            let node = node.map(|node| node as usize);
+            self.violations.push(Violation { at: seconds(now), node, rule: rule.to_owned(), text });
+        }
+    }
+
+    /// Adds to the transcript: something of this kind happened at a node.
+    pub(crate) fn write(&mut self, kind: u64, now: u64, node: u32, detail: u64) {
+        let [a, b] = &mut self.transcript;
+        *a = (*a ^ now ^ (kind << 56)).wrapping_mul(0x9fb2_1c65_1e98_df25).rotate_left(23) ^ *b;
+        *b = (*b ^ detail ^ (u64::from(node) << 40)).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(31);
+    }
+
+    pub(crate) fn transcript(&self) -> String {
+        let [a, b] = self.transcript;
+        format!("{:016x}{:016x}", mix(a), mix(b ^ a))
+    }
+}
