@@ -94,6 +94,7 @@ fn config(options: &MeshOptions, settings: &Settings) -> Config {
     }
     if let Some(max) = options.max_neighbors {
         mesh.neighbors_high = max;
+        mesh.dialable_high = max;
     }
     mesh.echo |= options.echo;
     mesh.origin_auth &= !options.no_origin_auth;

@@ -1,13 +1,19 @@
-//! Candidates: nodes that might become neighbors, and when to try each again.
+//! The passive view: nodes that might become neighbors, and when to try each again.
+//!
+//! One table. What resolvers named is kept however often it fails; what came by hearsay
+//! (referrals, shuffles, member records) is a bounded sample in which a new one takes the place
+//! of a random old one, but never of all that worked. From HyParView (section 4.2), with
+//! last-good addresses, ages and coordinates.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerchannel_wire::NodeId;
 use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
+use peerchannel_wire::{Coordinate, NodeAddress, NodeId, ShuffledNode};
 
 use crate::chance::Chance;
+use crate::coordinate::Place;
 use crate::input::{Candidate, DialId};
 use crate::time::Time;
 
@@ -17,14 +23,33 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after failed dials while the node has neighbors.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Longest pause while it has none: docs/protocol.md section 3, isolation.
-const BACKOFF_ISOLATED_MAX: Duration = Duration::from_secs(5);
+/// Longest pause while it has none and knows few nodes to try: docs/protocol.md section 3.4.
+const BACKOFF_ISOLATED_MIN: Duration = Duration::from_secs(5);
+
+/// The same with many to try: about two dials a second in all.
+const BACKOFF_ISOLATED_MAX: Duration = Duration::from_secs(30);
 
 /// Pause after a refusal that will not change by itself, or after finding oneself.
 const BACKOFF_LASTING: Duration = Duration::from_secs(60);
 
 /// Failures after which a candidate that came by hearsay is dropped.
 const FAILURES_MAX: u32 = 6;
+
+/// The same for one that never answered, while there are plenty of others.
+const FAILURES_OF_STRANGERS: u32 = 2;
+
+/// How long a node that was dropped for its failures is not taken up again by hearsay: nodes
+/// that cannot be dialed are told of as often as others.
+const SHUNNED_FOR: Duration = Duration::from_secs(600);
+
+/// Most nodes shunned at once; when full, the one that is over soonest makes room.
+const SHUNNED_MAX: usize = 128;
+
+/// A dial that has not been answered for this long is not counted on: another is made beside it.
+const HEDGE: Duration = Duration::from_secs(2);
+
+/// Candidates not heard of for this long are not told to others.
+const TOLD_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// How a candidate is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,41 +59,73 @@ pub(crate) enum Key {
     Place(SocketAddr),
 }
 
+/// Who named a candidate; a later one is the better witness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// Another member.
+    Hearsay,
+    /// A resolver: kept however often it fails.
+    Resolver,
+    /// This node itself, in an earlier run: kept, and tried first by a node without neighbors.
+    Anchor,
+}
+
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// The last good one first.
     addresses: Vec<SocketAddr>,
     /// Who answered at a place.
     found: Option<NodeId>,
+    /// It was linked once.
+    worked: bool,
     failures: u32,
     not_before: Time,
-    dialing: Option<DialId>,
-    /// A resolver named it: kept however often it fails.
-    resolved: bool,
+    /// Since when it is being dialed.
+    dialing: Option<(DialId, Time)>,
+    source: Source,
+    /// When it was last known to be there.
+    seen: Time,
+    coordinate: Option<Coordinate>,
+    /// What a trial of it measured: better than any prediction.
+    measured: Option<Duration>,
+}
+
+impl Entry {
+    fn is_ready(&self, now: Time) -> bool {
+        self.dialing.is_none() && self.not_before <= now
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Candidates {
     table: BTreeMap<Key, Entry>,
-    max: usize,
+    /// How many of them came by hearsay.
+    heard: usize,
+    heard_max: usize,
+    named_max: usize,
+    shunned: BTreeMap<NodeId, Time>,
 }
 
 impl Candidates {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { table: BTreeMap::new(), max }
+    /// Room for `heard_max` by hearsay and `named_max` that resolvers or earlier runs named.
+    pub(crate) fn new(heard_max: usize, named_max: usize) -> Self {
+        Self { table: BTreeMap::new(), heard: 0, heard_max, named_max, shunned: BTreeMap::new() }
     }
 
-    pub(crate) fn add(&mut self, candidate: Candidate, resolved: bool, now: Time, chance: &mut Chance) {
+    pub(crate) fn add(&mut self, candidate: Candidate, source: Source, now: Time, chance: &mut Chance) {
         let Some(place) = candidate.addresses.first() else { return };
         let key = candidate.node.map_or(Key::Place(*place), Key::Node);
         if let Some(entry) = self.table.get_mut(&key) {
+            let named = entry.source > Source::Hearsay;
+            self.heard -= usize::from(!named && source > Source::Hearsay);
+            entry.source = entry.source.max(source);
             let unknown = candidate.addresses.iter().any(|address| !entry.addresses.contains(address));
             if !unknown {
-                entry.resolved |= resolved;
                 return;
             }
             // A new address is worth a try at once. What a resolver said is added to, never
             // replaced, by hearsay.
-            if resolved || !entry.resolved {
+            if source > Source::Hearsay || !named {
                 entry.addresses = candidate.addresses;
             } else {
                 for address in candidate.addresses {
@@ -77,37 +134,85 @@ impl Candidates {
                     }
                 }
             }
-            entry.resolved |= resolved;
             entry.failures = 0;
             entry.not_before = now;
             return;
         }
-        if self.table.len() >= self.max {
-            self.make_room(chance);
+        if source == Source::Hearsay {
+            if candidate.node.is_some_and(|node| self.shuns(node, now)) {
+                return;
+            }
+            if self.heard >= self.heard_max {
+                self.make_room(source, chance);
+            }
+        } else if self.table.len() - self.heard >= self.named_max {
+            self.make_room(source, chance);
         }
         let entry = Entry {
             addresses: candidate.addresses,
             found: candidate.node,
+            worked: false,
             failures: 0,
             not_before: now,
             dialing: None,
-            resolved,
+            source,
+            seen: now,
+            coordinate: None,
+            measured: None,
         };
+        self.heard += usize::from(source == Source::Hearsay);
         self.table.insert(key, entry);
     }
 
-    /// A random one of those that failed most often makes room: a flood of new addresses
-    /// cannot push out all that worked.
-    fn make_room(&mut self, chance: &mut Chance) {
-        let free = || self.table.iter().filter(|(_, entry)| entry.dialing.is_none());
-        let worst = free().map(|(_, entry)| entry.failures).max().unwrap_or(0);
-        let keys: Vec<Key> = free().filter(|(_, e)| e.failures == worst).map(|(key, _)| *key).collect();
-        if let Some(key) = chance.sample(keys, 1).first() {
-            self.table.remove(key);
+    /// What was told of a node beside its addresses.
+    pub(crate) fn describe(&mut self, node: NodeId, coordinate: Option<Coordinate>, seen: Time) {
+        if let Some(entry) = self.table.get_mut(&Key::Node(node)) {
+            entry.coordinate = coordinate.or(entry.coordinate);
+            entry.seen = entry.seen.max(seen);
         }
     }
 
-    /// Whom to try now, at most `count` in random order. `skip` says whom there is no need to try.
+    /// Whether one more by hearsay would push another out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.heard >= self.heard_max
+    }
+
+    /// One of the same kind of source makes room: a random one of those that failed most often;
+    /// if none failed, a random one that never was a neighbor, as long as those that were take
+    /// no more than half. A flood of new ones cannot push out all that worked.
+    fn make_room(&mut self, source: Source, chance: &mut Chance) {
+        let of_kind = |entry: &Entry| (entry.source > Source::Hearsay) == (source > Source::Hearsay);
+        let free = || self.table.iter().filter(|(_, e)| e.dialing.is_none() && of_kind(e));
+        let worst = free().map(|(_, entry)| entry.failures).max().unwrap_or(0);
+        let worked = free().filter(|(_, entry)| entry.worked).count();
+        let spare_worked = worst == 0 && worked <= self.heard_max / 2;
+        let able = |entry: &Entry| entry.failures == worst && !(spare_worked && entry.worked);
+        let keys: Vec<Key> = free().filter(|(_, e)| able(e)).map(|(key, _)| *key).collect();
+        if let Some(key) = chance.sample(keys, 1).first() {
+            self.drop_entry(*key);
+        }
+    }
+
+    fn drop_entry(&mut self, key: Key) {
+        if let Some(entry) = self.table.remove(&key) {
+            self.heard -= usize::from(entry.source == Source::Hearsay);
+        }
+    }
+
+    fn shuns(&mut self, node: NodeId, now: Time) -> bool {
+        if self.shunned.get(&node).is_some_and(|until| *until <= now) {
+            self.shunned.remove(&node);
+        }
+        self.shunned.contains_key(&node)
+    }
+
+    /// Its addresses changed, or it joined anew: what failed before means nothing.
+    pub(crate) fn forgive(&mut self, node: NodeId) {
+        self.shunned.remove(&node);
+    }
+
+    /// Whom to try now, at most `count` in random order, anchors first. `skip` says whom there
+    /// is no need to try.
     pub(crate) fn eligible(
         &self,
         count: usize,
@@ -115,14 +220,57 @@ impl Candidates {
         chance: &mut Chance,
         skip: impl Fn(NodeId) -> bool,
     ) -> Vec<Key> {
-        let keys: Vec<Key> = self
-            .table
-            .iter()
-            .filter(|(_, entry)| entry.dialing.is_none() && entry.not_before <= now)
+        let ready = || {
+            let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now));
+            ready.filter(|(_, entry)| !entry.found.is_some_and(&skip))
+        };
+        let keys = |anchors: bool| {
+            let kept = ready().filter(|(_, entry)| (entry.source == Source::Anchor) == anchors);
+            kept.map(|(key, _)| *key).collect::<Vec<Key>>()
+        };
+        let mut chosen = chance.sample(keys(true), count);
+        let rest = count - chosen.len();
+        chosen.extend(chance.sample(keys(false), rest));
+        chosen
+    }
+
+    /// The ready candidate with the shortest expected round-trip time, and that time.
+    pub(crate) fn nearest(
+        &self,
+        now: Time,
+        place: &Place,
+        skip: impl Fn(NodeId) -> bool,
+    ) -> Option<(Key, Duration)> {
+        let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now));
+        ready
             .filter(|(_, entry)| !entry.found.is_some_and(&skip))
-            .map(|(key, _)| *key)
-            .collect();
-        chance.sample(keys, count)
+            .filter_map(|(key, entry)| {
+                let predicted = entry.measured.or_else(|| place.predict(&entry.coordinate?));
+                predicted.map(|rtt| (*key, rtt))
+            })
+            .min_by_key(|(_, rtt)| *rtt)
+    }
+
+    /// Whether a node may be dialed now, as far as this table knows.
+    pub(crate) fn may_dial(&self, node: NodeId, now: Time) -> bool {
+        let shunned = self.shunned.get(&node).is_some_and(|until| *until > now);
+        !shunned && self.table.get(&Key::Node(node)).is_none_or(|entry| entry.is_ready(now))
+    }
+
+    /// A few to tell others of, with their ages.
+    pub(crate) fn to_tell(&self, count: usize, now: Time, chance: &mut Chance) -> Vec<ShuffledNode> {
+        let told = self.table.iter().filter_map(|(key, entry)| {
+            let Key::Node(node) = key else { return None };
+            let age = now.since(entry.seen);
+            (entry.failures == 0 && age < TOLD_AGE_MAX).then_some((*node, entry, age))
+        });
+        let chosen = chance.sample(told.collect(), count);
+        let told = |(node, entry, age): (NodeId, &Entry, Duration)| {
+            let address = NodeAddress::new(node, entry.addresses.iter().copied())?;
+            let age_s = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+            Some(ShuffledNode { address, coordinate: entry.coordinate, age_s })
+        };
+        chosen.into_iter().filter_map(told).collect()
     }
 
     /// When the next one may be tried.
@@ -134,9 +282,9 @@ impl Candidates {
             .min()
     }
 
-    pub(crate) fn dial(&mut self, key: Key, dial: DialId) -> Option<Candidate> {
+    pub(crate) fn dial(&mut self, key: Key, dial: DialId, now: Time) -> Option<Candidate> {
         let entry = self.table.get_mut(&key)?;
-        entry.dialing = Some(dial);
+        entry.dialing = Some((dial, now));
         let node = if let Key::Node(node) = key { Some(node) } else { None };
         Some(Candidate { node, addresses: entry.addresses.clone() })
     }
@@ -145,15 +293,39 @@ impl Candidates {
         self.table.values().filter(|entry| entry.dialing.is_some()).count()
     }
 
-    pub(crate) fn succeeded(&mut self, key: Key, peer: NodeId) {
+    /// Dials that may still be expected to bring a link soon.
+    pub(crate) fn promising(&self, now: Time) -> usize {
+        let young = |entry: &&Entry| entry.dialing.is_some_and(|(_, since)| now.since(since) < HEDGE);
+        self.table.values().filter(young).count()
+    }
+
+    /// When the next dial stops being promising.
+    pub(crate) fn next_hedge(&self, now: Time) -> Option<Time> {
+        let dialing = self.table.values().filter_map(|entry| entry.dialing);
+        dialing.map(|(_, since)| since + HEDGE).filter(|at| *at > now).min()
+    }
+
+    pub(crate) fn succeeded(&mut self, key: Key, peer: NodeId, address: SocketAddr, now: Time) {
         if let Some(entry) = self.table.get_mut(&key) {
             entry.dialing = None;
             entry.failures = 0;
             entry.found = Some(peer);
+            entry.worked = true;
+            entry.seen = now;
+            if let Some(index) = entry.addresses.iter().position(|known| *known == address) {
+                entry.addresses.swap(0, index);
+            }
         }
     }
 
-    /// Notes a failure. `pause` replaces the usual backoff.
+    /// What a trial link to a node measured.
+    pub(crate) fn note_measured(&mut self, node: NodeId, rtt: Duration) {
+        for entry in self.table.values_mut().filter(|entry| entry.found == Some(node)) {
+            entry.measured = Some(rtt);
+        }
+    }
+
+    /// Notes a failure. `pause` replaces the usual backoff. Says whether the node was given up.
     pub(crate) fn failed(
         &mut self,
         key: Key,
@@ -161,31 +333,56 @@ impl Candidates {
         isolated: bool,
         now: Time,
         chance: &mut Chance,
-    ) {
-        let Some(entry) = self.table.get_mut(&key) else { return };
+    ) -> bool {
+        let many = self.heard > self.heard_max / 2 && !isolated;
+        let isolated_max = self.isolated_max();
+        let Some(entry) = self.table.get_mut(&key) else { return false };
         entry.dialing = None;
         entry.failures += 1;
         // A node that moved may have left its place to another.
         if let Key::Place(_) = key {
             entry.found = None;
         }
-        if entry.failures > FAILURES_MAX && !entry.resolved {
-            self.table.remove(&key);
-            return;
+        let most = if many && !entry.worked { FAILURES_OF_STRANGERS } else { FAILURES_MAX + 1 };
+        if entry.failures >= most && entry.source == Source::Hearsay {
+            self.drop_entry(key);
+            if let (true, Key::Node(node)) = (many, key) {
+                self.shun(node, now);
+            }
+            return true;
         }
-        let max = if isolated { BACKOFF_ISOLATED_MAX } else { BACKOFF_MAX };
+        let max = if isolated { isolated_max } else { BACKOFF_MAX };
         let usual = (BACKOFF_FIRST * 2u32.saturating_pow(entry.failures.min(16) - 1)).min(max);
         entry.not_before = now + pause.unwrap_or_else(|| chance.jitter(usual));
+        false
+    }
+
+    fn shun(&mut self, node: NodeId, now: Time) {
+        if self.shunned.len() >= SHUNNED_MAX {
+            let soonest = self.shunned.iter().min_by_key(|(_, until)| **until).map(|(node, _)| *node);
+            if let Some(node) = soonest {
+                self.shunned.remove(&node);
+            }
+        }
+        self.shunned.insert(node, now + SHUNNED_FOR);
     }
 
     pub(crate) fn failed_for_long(&mut self, key: Key, now: Time, chance: &mut Chance) {
         self.failed(key, Some(BACKOFF_LASTING), false, now, chance);
     }
 
-    /// Without neighbors, nobody waits longer than the isolated backoff.
+    /// The longest pause of a node without neighbors: the more there are to try, the longer.
+    fn isolated_max(&self) -> Duration {
+        let share = u32::try_from(self.table.len()).unwrap_or(u32::MAX) / 2;
+        (Duration::from_secs(1) * share).clamp(BACKOFF_ISOLATED_MIN, BACKOFF_ISOLATED_MAX)
+    }
+
+    /// Without neighbors, nobody waits longer than the isolated backoff, and nobody is shunned.
     pub(crate) fn hurry(&mut self, now: Time) {
+        self.shunned.clear();
+        let max = self.isolated_max();
         for entry in self.table.values_mut() {
-            entry.not_before = entry.not_before.min(now + BACKOFF_ISOLATED_MAX);
+            entry.not_before = entry.not_before.min(now + max);
         }
     }
 
@@ -197,7 +394,11 @@ impl Candidates {
     }
 
     pub(crate) fn remove(&mut self, node: NodeId) {
-        self.table.remove(&Key::Node(node));
+        self.drop_entry(Key::Node(node));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
     }
 }
 
@@ -213,64 +414,158 @@ mod tests {
         Candidate { node: Some(node(n)), addresses: vec![([127, 0, 0, 1], u16::from(n) + 1).into()] }
     }
 
+    fn key(n: u8) -> Key {
+        Key::Node(node(n))
+    }
+
     #[test]
     fn failures_back_off_and_a_new_address_is_tried_at_once() {
         let mut chance = Chance::fork([0; 32], 0);
-        let mut candidates = Candidates::new(8);
-        candidates.add(candidate(1), false, Time::ZERO, &mut chance);
+        let mut candidates = Candidates::new(8, 8);
+        candidates.add(candidate(1), Source::Hearsay, Time::ZERO, &mut chance);
         let key = candidates.eligible(9, Time::ZERO, &mut chance, |_| false)[0];
-        candidates.dial(key, DialId(1));
+        candidates.dial(key, DialId(1), Time::ZERO);
         assert!(candidates.eligible(9, Time::ZERO, &mut chance, |_| false).is_empty(), "being dialed");
         candidates.failed(key, None, false, Time::ZERO, &mut chance);
         let next = candidates.next_try(|_| false).unwrap();
         assert!(next > Time::ZERO && next < Time::ZERO + Duration::from_secs(1), "{next:?}");
         let moved = Candidate { addresses: vec![([127, 0, 0, 1], 99).into()], ..candidate(1) };
-        candidates.add(moved, false, Time::ZERO, &mut chance);
+        candidates.add(moved, Source::Hearsay, Time::ZERO, &mut chance);
         assert_eq!(candidates.eligible(9, Time::ZERO, &mut chance, |_| false), [key]);
     }
 
     #[test]
     fn hearsay_adds_to_what_a_resolver_said_and_another_order_is_no_news() {
         let mut chance = Chance::fork([0; 32], 0);
-        let mut candidates = Candidates::new(8);
+        let mut candidates = Candidates::new(8, 8);
         let (a, b, c) = (([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into(), ([127, 0, 0, 1], 3).into());
-        let mut add = |addresses: Vec<SocketAddr>, resolved| {
+        let mut add = |addresses: Vec<SocketAddr>, source| {
             let candidate = Candidate { node: Some(node(1)), addresses };
-            candidates.add(candidate, resolved, Time::ZERO, &mut chance);
+            candidates.add(candidate, source, Time::ZERO, &mut chance);
             (candidates.table[&Key::Node(node(1))].addresses.clone(), candidates.table.len())
         };
-        assert_eq!(add(vec![a, b], true).0, [a, b]);
-        assert_eq!(add(vec![b, a], false).0, [a, b]);
-        assert_eq!(add(vec![c], false), (vec![a, b, c], 1));
-        assert_eq!(add(vec![c, a, ([127, 0, 0, 1], 4).into()], true).0[0], c);
+        assert_eq!(add(vec![a, b], Source::Resolver).0, [a, b]);
+        assert_eq!(add(vec![b, a], Source::Hearsay).0, [a, b]);
+        assert_eq!(add(vec![c], Source::Hearsay), (vec![a, b, c], 1));
+        assert_eq!(add(vec![c, a, ([127, 0, 0, 1], 4).into()], Source::Resolver).0[0], c);
     }
 
     #[test]
     fn hearsay_is_dropped_after_many_failures_a_resolved_one_is_kept() {
         let mut chance = Chance::fork([0; 32], 0);
-        let mut candidates = Candidates::new(8);
-        candidates.add(candidate(1), false, Time::ZERO, &mut chance);
-        candidates.add(candidate(2), true, Time::ZERO, &mut chance);
+        let mut candidates = Candidates::new(8, 8);
+        candidates.add(candidate(1), Source::Hearsay, Time::ZERO, &mut chance);
+        candidates.add(candidate(2), Source::Resolver, Time::ZERO, &mut chance);
         for _ in 0..=FAILURES_MAX {
             for n in [1, 2] {
-                candidates.failed(Key::Node(node(n)), None, false, Time::ZERO, &mut chance);
+                candidates.failed(key(n), None, false, Time::ZERO, &mut chance);
             }
         }
-        assert_eq!(candidates.table.keys().copied().collect::<Vec<_>>(), [Key::Node(node(2))]);
+        assert_eq!(candidates.table.keys().copied().collect::<Vec<_>>(), [key(2)]);
         candidates.hurry(Time::ZERO);
-        assert!(candidates.next_try(|_| false).unwrap() <= Time::ZERO + BACKOFF_ISOLATED_MAX);
+        assert!(candidates.next_try(|_| false).unwrap() <= Time::ZERO + BACKOFF_ISOLATED_MIN);
+    }
+
+    #[test]
+    fn where_there_are_many_a_stranger_that_does_not_answer_is_shunned_for_a_while() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(8, 8);
+        for n in 1..=8 {
+            candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
+        }
+        assert!(!candidates.failed(key(1), None, false, Time::ZERO, &mut chance));
+        assert!(candidates.failed(key(1), None, false, Time::ZERO, &mut chance), "given up");
+        candidates.add(candidate(1), Source::Hearsay, Time::ZERO, &mut chance);
+        assert!(!candidates.table.contains_key(&key(1)), "hearsay does not bring it back");
+        assert!(!candidates.may_dial(node(1), Time::ZERO));
+        let later = Time::ZERO + SHUNNED_FOR;
+        candidates.add(candidate(1), Source::Hearsay, later, &mut chance);
+        assert!(candidates.table.contains_key(&key(1)));
+        candidates.shun(node(9), later);
+        candidates.forgive(node(9));
+        assert!(candidates.may_dial(node(9), later), "it moved");
     }
 
     #[test]
     fn the_table_is_bounded_and_gives_up_the_worst() {
         let mut chance = Chance::fork([0; 32], 0);
-        let mut candidates = Candidates::new(8);
+        let mut candidates = Candidates::new(8, 8);
         for n in 1..=8 {
-            candidates.add(candidate(n), true, Time::ZERO, &mut chance);
+            candidates.add(candidate(n), Source::Resolver, Time::ZERO, &mut chance);
         }
-        candidates.failed(Key::Node(node(3)), None, false, Time::ZERO, &mut chance);
-        candidates.add(candidate(9), true, Time::ZERO, &mut chance);
+        candidates.failed(key(3), None, false, Time::ZERO, &mut chance);
+        candidates.add(candidate(9), Source::Resolver, Time::ZERO, &mut chance);
         assert_eq!(candidates.table.len(), 8);
-        assert!(!candidates.table.contains_key(&Key::Node(node(3))));
+        assert!(!candidates.table.contains_key(&key(3)));
+        for n in 10..60 {
+            candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
+        }
+        assert_eq!((candidates.table.len(), candidates.heard), (16, 8), "each kind has its room");
+    }
+
+    #[test]
+    fn a_flood_of_new_ones_does_not_push_out_what_worked() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(16, 16);
+        for n in 1..=16 {
+            candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
+        }
+        for n in 1..=6 {
+            candidates.succeeded(key(n), node(n), ([127, 0, 0, 1], 1).into(), Time::ZERO);
+        }
+        for n in 20..220 {
+            candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
+        }
+        assert_eq!(candidates.table.len(), 16);
+        assert!((1..=6).all(|n| candidates.table.contains_key(&key(n))));
+    }
+
+    #[test]
+    fn an_anchor_is_tried_first_and_the_last_good_address_too() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(16, 16);
+        for n in 1..=8 {
+            candidates.add(candidate(n), Source::Resolver, Time::ZERO, &mut chance);
+        }
+        let (old, good) = (([127, 0, 0, 1], 70).into(), ([127, 0, 0, 1], 71).into());
+        let anchor = Candidate { node: Some(node(9)), addresses: vec![old, good] };
+        candidates.add(anchor, Source::Anchor, Time::ZERO, &mut chance);
+        assert_eq!(candidates.eligible(2, Time::ZERO, &mut chance, |_| false)[0], key(9));
+        candidates.succeeded(key(9), node(9), good, Time::ZERO);
+        assert_eq!(candidates.table[&key(9)].addresses[0], good);
+    }
+
+    #[test]
+    fn the_nearest_is_found_by_its_coordinate_or_by_what_was_measured() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(16, 16);
+        let at = |x| Coordinate::new(x, 0, 100, 10);
+        let mut place = Place::default();
+        for _ in 0..200 {
+            place.settle(&[(at(0), Duration::from_micros(300))], &mut chance);
+        }
+        for (n, x) in [(1, 90_000), (2, 20_000), (3, 50_000)] {
+            candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
+            candidates.describe(node(n), Some(at(x)), Time::ZERO);
+        }
+        candidates.add(candidate(4), Source::Hearsay, Time::ZERO, &mut chance);
+        let nearest =
+            |candidates: &Candidates| candidates.nearest(Time::ZERO, &place, |_| false).map(|(key, _)| key);
+        assert_eq!(nearest(&candidates), Some(key(2)));
+        candidates.succeeded(key(2), node(2), ([127, 0, 0, 1], 3).into(), Time::ZERO);
+        candidates.note_measured(node(2), Duration::from_millis(70));
+        assert_eq!(nearest(&candidates), Some(key(3)), "what was measured counts");
+    }
+
+    #[test]
+    fn a_dial_that_hangs_is_not_counted_on() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(8, 8);
+        candidates.add(candidate(1), Source::Hearsay, Time::ZERO, &mut chance);
+        candidates.dial(key(1), DialId(1), Time::ZERO);
+        assert_eq!((candidates.promising(Time::ZERO), candidates.dialing()), (1, 1));
+        let later = candidates.next_hedge(Time::ZERO).unwrap();
+        assert_eq!((candidates.promising(later), candidates.dialing()), (0, 1));
+        assert_eq!(candidates.next_hedge(later), None);
     }
 }

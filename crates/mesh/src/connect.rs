@@ -13,11 +13,14 @@ use peerchannel_wire::{
 };
 
 use crate::baseline::Baseline;
+use crate::candidates::Source;
 use crate::coordinate::RoundTrips;
-use crate::input::{Candidate, DialFailure, DialId, LinkId, LinkOpened};
+use crate::input::{DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
 use crate::node::Node;
 use crate::output::{CloseCause, Event, NeighborLoss, Output};
+use crate::quota::Room;
+use crate::shuffle::Credit;
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -37,6 +40,10 @@ const PAUSE_REFUSED: Duration = Duration::from_secs(30);
 /// Longest pause a refusing node may ask for.
 const PAUSE_ASKED_MAX: Duration = Duration::from_secs(300);
 
+/// In a large mesh, where there are others, a node that was dropped because there were too many
+/// neighbors is not dialed again before this.
+pub(crate) const PAUSE_AFTER_PRUNE: Duration = Duration::from_secs(60);
+
 /// A node that was dropped, or that left, is not dialed again before this.
 pub(crate) const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
 
@@ -55,9 +62,10 @@ impl Node {
             _ => LinkPurpose::Neighbor,
         };
         if let Some(key) = dial.as_ref().and_then(|dial| dial.candidate) {
-            self.candidates.succeeded(key, opened.peer);
+            self.candidates.succeeded(key, opened.peer, opened.address, now);
         }
         if self.is_closing() || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
+            self.dial_came_to_nothing(now, opened.dial, None);
             return self.order(Output::Close { link: opened.link, cause: CloseCause::Unwanted });
         }
         self.links.insert(Link {
@@ -69,6 +77,7 @@ impl Node {
             rtt: opened.rtt,
             features: opened.features,
             state: LinkState::Awaiting,
+            kind: dial.map_or(LinkKind::Near, |dial| dial.kind),
             purpose,
             epoch: None,
             since: now,
@@ -92,6 +101,7 @@ impl Node {
             round_trips: RoundTrips::default(),
             coordinate: None,
             balance: None,
+            shuffles: Credit::new(now),
         });
         self.timers.set(Timer::Link(opened.link), now + self.config.connect_timeout);
         if opened.dial.is_some() {
@@ -110,7 +120,7 @@ impl Node {
             purpose: link.purpose,
             joining: self.baseline != Baseline::Known,
             urgent,
-            kind: LinkKind::Near,
+            kind: link.kind,
             coordinate,
             healing: false,
             member,
@@ -126,6 +136,7 @@ impl Node {
         }
         link.purpose = connect.purpose;
         link.epoch = Some(connect.epoch);
+        link.kind = if connect.kind == LinkKind::Far { LinkKind::Far } else { LinkKind::Near };
         if self.record.is_none() {
             return self.refuse(now, id, RefuseReason::NodeBusy);
         }
@@ -144,12 +155,13 @@ impl Node {
                 // The replaced link frees its own place.
                 let others: Vec<LinkId> =
                     self.links.flooding().map(|l| l.id).filter(|l| Some(*l) != drop).collect();
-                let full = others.len() >= self.config.neighbors_high;
-                if full && !connect.urgent {
-                    return self.refuse(now, id, RefuseReason::NodeBusy);
+                let room = self.room_for(id, &connect, others.len());
+                if let Room::Refused(reason) = room {
+                    return self.refuse(now, id, reason);
                 }
                 self.welcome(now, id, &connect);
-                if full {
+                if room == Room::Urgent {
+                    self.stats.evicted_for_urgent += 1;
                     // A node without neighbors is never locked out: a random one makes room,
                     // and gets referrals to others (HyParView section 4.2).
                     for other in self.chance.sample(others, 1) {
@@ -276,6 +288,7 @@ impl Node {
         self.order(Output::Establish { link: id, number });
         self.suspects.clear(peer);
         self.timers.cancel(&Timer::Suspect(peer));
+        debug_assert!(peer != self.me.node, "nobody is its own neighbor");
         if purpose == LinkPurpose::Direct {
             self.timers.set(Timer::Link(id), now + crate::direct::DIRECT_IDLE);
             return self.send_waiting_directs(now, peer, id);
@@ -296,17 +309,35 @@ impl Node {
         self.send_digest(now, id);
         self.resume_suspicions(now);
         self.sweep_replaced(now, peer);
+        self.note_new_neighbor(now, id);
         self.timers.set_by(Timer::Maintain, now);
+    }
+
+    fn note_new_neighbor(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        if let Some(address) = self.address_of(link) {
+            self.neighborhood.sampler.feed(&address);
+        }
+        let Some(link) = self.links.get(id) else { return };
+        if let Some(dial) = link.dial {
+            self.stats.links_made += 1;
+            self.dialed_link_is_up(now, id, dial);
+        } else {
+            self.neighborhood.dialable = true;
+        }
     }
 
     pub(crate) fn on_refuse(&mut self, now: Time, id: LinkId, refuse: &Refuse) {
         self.learn_referrals(now, &refuse.referrals);
         let Some(link) = self.links.get(id) else { return };
         let (peer, address, dial) = (link.peer, link.address, link.dial);
-        if refuse.reason != RefuseReason::DuplicateNeighbor {
+        let trial = link.kind == LinkKind::Trial;
+        // Who refuses a trial does as it should: nobody needs to know.
+        if refuse.reason != RefuseReason::DuplicateNeighbor && !trial {
             self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
         }
-        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        let pause = if trial { PAUSE_AFTER_PRUNE } else { PAUSE_AFTER_GOODBYE };
+        self.candidates.pause(peer, now + pause);
         self.order(Output::Close { link: id, cause: CloseCause::Done });
         self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::NotUsefulNeighbor));
         if let Some(dial) = dial {
@@ -322,6 +353,7 @@ impl Node {
         failure: DialFailure,
     ) {
         let Some(dial) = self.dials.remove(&id) else { return };
+        self.dial_came_to_nothing(now, Some(id), None);
         if let Some(key) = dial.candidate {
             let isolated = self.links.flooding().next().is_none();
             match &failure {
@@ -340,7 +372,10 @@ impl Node {
                     self.candidates.failed(key, pause, isolated, now, &mut self.chance);
                 }
                 DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {
-                    self.candidates.failed(key, None, isolated, now, &mut self.chance);
+                    let given_up = self.candidates.failed(key, None, isolated, now, &mut self.chance);
+                    if let (true, Some(node)) = (given_up, dial.node) {
+                        self.neighborhood.sampler.forget(node);
+                    }
                 }
             }
         } else if let Some(node) = dial.node {
@@ -371,14 +406,7 @@ impl Node {
 
     pub(crate) fn learn_referrals(&mut self, now: Time, referrals: &[NodeAddress]) {
         for referral in referrals {
-            self.learn_candidate(now, referral);
-        }
-    }
-
-    pub(crate) fn learn_candidate(&mut self, now: Time, address: &NodeAddress) {
-        if address.node() != self.me.node {
-            let candidate = Candidate { node: Some(address.node()), addresses: address.addresses().to_vec() };
-            self.candidates.add(candidate, false, now, &mut self.chance);
+            self.hear_of(now, referral, Source::Hearsay);
         }
     }
 }

@@ -68,7 +68,6 @@ impl Place {
     }
 
     /// The round-trip time to another place, if both are known well enough to rely on it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the swaps to come ask"))]
     pub(crate) fn predict(&self, other: &Coordinate) -> Option<Duration> {
         let trusted =
             whole(self.error * 1000.0) <= TRUSTED_ERROR.cast_signed() && other.error() <= TRUSTED_ERROR;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use peerchannel_wire::{Disconnect, DisconnectReason, LinkPurpose, NodeId, Refuse, RefuseReason};
 
-use crate::connect::PAUSE_AFTER_GOODBYE;
+use crate::candidates::Source;
+use crate::connect::{PAUSE_AFTER_GOODBYE, PAUSE_AFTER_PRUNE};
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
@@ -32,7 +33,8 @@ impl Node {
         link.verdict.get_or_insert(NeighborLoss::Dropped(reason));
         let peer = link.peer;
         if reason != DisconnectReason::DuplicateNeighbor {
-            self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+            self.keep_as_candidate(now, id);
+            self.candidates.pause(peer, now + self.pause_after(reason));
         }
         let referrals = self.referrals(id);
         self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
@@ -75,9 +77,11 @@ impl Node {
         link.verdict = Some(NeighborLoss::Disconnected(disconnect.reason));
         let drained = link.lanes_finished >= 2;
         if disconnect.reason == DisconnectReason::LeavingMesh {
-            self.candidates.remove(peer);
+            self.forget_candidate(peer);
+        } else {
+            self.keep_as_candidate(now, id);
         }
-        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        self.candidates.pause(peer, now + self.pause_after(disconnect.reason));
         self.timers.cancel_link(id);
         if drained || !floods {
             self.end_draining(now, id);
@@ -132,12 +136,17 @@ impl Node {
         let (was_up, was_present) = (link.carries_floods(), link.is_present());
         let unanswered =
             link.opened_by_us() && matches!(link.state, LinkState::Awaiting | LinkState::Connecting);
-        let (peer, epoch) = (link.peer, link.epoch);
+        let (peer, epoch, dial) = (link.peer, link.epoch, link.dial);
         let verdict = link.verdict.get_or_insert(loss).clone();
         link.state = LinkState::Finishing;
         if was_present {
+            if matches!(verdict, NeighborLoss::Lost(_)) {
+                self.keep_as_candidate(now, id);
+            }
             self.after_link_down(now, id);
         }
+        let dial = dial.filter(|_| unanswered);
+        self.dial_came_to_nothing(now, dial, Some(id));
         self.links.remove(id);
         self.timers.cancel_link(id);
         for (_, inbound) in self.streams.iter_mut() {
@@ -159,6 +168,27 @@ impl Node {
         self.sweep_replaced(now, peer);
         if self.leaving == Leaving::Closing && self.links.is_empty() {
             self.left();
+        }
+    }
+
+    /// A neighbor that is one no longer may become one again.
+    fn keep_as_candidate(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get(id) else { return };
+        let (peer, coordinate, rtt) = (link.peer, link.coordinate, link.rtt);
+        let measured = link.round_trips.count() > 0;
+        let Some(address) = self.address_of(link) else { return };
+        self.hear_of(now, &address, Source::Hearsay);
+        self.candidates.describe(peer, coordinate, now);
+        if measured {
+            self.candidates.note_measured(peer, rtt);
+        }
+    }
+
+    fn pause_after(&self, reason: DisconnectReason) -> Duration {
+        if reason == DisconnectReason::NotUsefulNeighbor && self.is_large() {
+            PAUSE_AFTER_PRUNE
+        } else {
+            PAUSE_AFTER_GOODBYE
         }
     }
 

@@ -20,13 +20,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    Balance, ChannelName, Connect, Coordinate, DisconnectReason, Epoch, Features, LinkNumber, LinkPurpose,
-    NodeId, Position, Sequence, StreamId, StreamRange,
+    Balance, ChannelName, Connect, Coordinate, DisconnectReason, Epoch, Features, LinkKind, LinkNumber,
+    LinkPurpose, NodeId, Position, Sequence, StreamId, StreamRange,
 };
 
 use crate::coordinate::RoundTrips;
 use crate::input::{DialId, LinkId};
 use crate::output::NeighborLoss;
+use crate::shuffle::Credit;
 use crate::time::Time;
 
 /// Most ranges a neighbor's pulls may leave waiting. A pull beyond drops the oldest: the
@@ -73,6 +74,8 @@ pub(crate) struct Link {
     /// What both ends understand beyond the first release.
     pub(crate) features: Features,
     pub(crate) state: LinkState,
+    /// Why its opener wanted it. A trial that was passed is near.
+    pub(crate) kind: LinkKind,
     pub(crate) purpose: LinkPurpose,
     pub(crate) epoch: Option<Epoch>,
     pub(crate) since: Time,
@@ -114,6 +117,8 @@ pub(crate) struct Link {
     pub(crate) coordinate: Option<Coordinate>,
     /// What links the neighbor says it could lose.
     pub(crate) balance: Option<Balance>,
+    /// Shuffles the neighbor may still send.
+    pub(crate) shuffles: Credit,
 }
 
 impl Link {

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use peerchannel_wire::{DisconnectReason, LinkPurpose};
+use peerchannel_wire::{LinkKind, LinkPurpose, NodeAddress};
 
-use crate::candidates::Key;
-use crate::input::Candidate;
+use crate::candidates::{Key, Source};
+use crate::input::{Candidate, DialId};
 use crate::node::{Dial, Node};
 use crate::output::Output;
 use crate::time::Time;
@@ -27,6 +27,16 @@ const RESOLVE_HUNGRY_MAX: Duration = Duration::from_secs(60);
 /// How often a link that this node needs is looked for at least.
 const MAINTAIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The same with all the links it wants.
+const SATISFIED_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Pause between two dials of a node that has enough links to work, but fewer than it wants: a
+/// node that joins dials others too, and may dial this one (a guess, tuned by simulation).
+const TOP_UP_PAUSE: Duration = Duration::from_secs(10);
+
+/// A node that found nobody in this time is counted as one that retries in isolation.
+const ALONE_FOR_LONG: Duration = Duration::from_secs(5);
+
 /// Most dials at once.
 const DIALS_MAX: usize = 16;
 
@@ -34,6 +44,8 @@ impl Node {
     pub(crate) fn start_maintaining(&mut self, now: Time) {
         self.resolve_soon(now);
         self.timers.set(Timer::Maintain, now);
+        self.start_shuffling(now);
+        self.start_swapping(now);
     }
 
     /// Asks the resolvers and looks for one more neighbor, now.
@@ -67,7 +79,7 @@ impl Node {
         self.resolving = false;
         for candidate in candidates {
             if candidate.node != Some(self.me.node) {
-                self.candidates.add(candidate, true, now, &mut self.chance);
+                self.resolved_one(now, candidate);
             }
         }
         let neighbors = self.links.flooding().count();
@@ -87,6 +99,14 @@ impl Node {
         self.maintain(now);
     }
 
+    fn resolved_one(&mut self, now: Time, candidate: Candidate) {
+        let address = candidate.node.and_then(|node| NodeAddress::new(node, candidate.addresses.clone()));
+        if let Some(address) = address {
+            self.neighborhood.sampler.feed(&address);
+        }
+        self.candidates.add(candidate, Source::Resolver, now, &mut self.chance);
+    }
+
     /// Neighbors that a node of this mesh should have, as far as its size is known.
     fn wanted_at_least(&self) -> usize {
         self.config.neighbors_low.min(self.members.alive()).max(1)
@@ -94,69 +114,96 @@ impl Node {
 
     /// Neighbors to look for: everyone in a small mesh, the target in a large one.
     pub(crate) fn wanted(&self) -> usize {
-        if self.members.alive() < self.config.full_mesh() {
-            self.config.neighbors_high
-        } else {
-            self.config.neighbors_target
-        }
+        if self.is_small() { self.config.neighbors_high } else { self.config.neighbors_target }
     }
 
     pub(crate) fn maintain(&mut self, now: Time) {
         if self.is_closing() {
             return;
         }
-        self.prune(now);
-        let linked = self.links.iter().filter(|link| link.counts()).count();
-        let dialing = self.candidates.dialing();
-        let wanted = self.wanted().saturating_sub(linked + dialing).min(DIALS_MAX.saturating_sub(dialing));
-        if wanted > 0 {
-            let links = &self.links;
-            let keys = self.candidates.eligible(wanted, now, &mut self.chance, |node| links.reaches(node));
-            for key in keys {
-                self.dial(key);
+        self.shed(now);
+        let mut hungry = false;
+        for _ in 0..DIALS_MAX {
+            hungry = self.wants_to_dial(now) && self.candidates.dialing() < DIALS_MAX;
+            if !hungry {
+                break;
             }
+            let kind = self.kind_wanted(now);
+            let Some(key) = self.choose(now, kind) else { break };
+            if self.dial(now, key, kind).is_none() {
+                break;
+            }
+            self.note_topped_up(now);
         }
+        let interval = if hungry { MAINTAIN_INTERVAL } else { SATISFIED_INTERVAL };
         let links = &self.links;
-        // With enough links nobody is waited for: the next loss starts a run at once.
-        let next = if wanted > 0 { self.candidates.next_try(|node| links.reaches(node)) } else { None };
+        let times = [
+            // With enough links nobody is waited for: the next loss starts a run at once.
+            if hungry { self.candidates.next_try(|node| links.reaches(node)) } else { None },
+            self.candidates.next_hedge(now),
+            self.neighborhood.top_up,
+        ];
+        let next = times.into_iter().flatten().min();
         let soonest = now + Duration::from_millis(50);
-        let next = next.map_or(now + MAINTAIN_INTERVAL, |at| at.max(soonest).min(now + MAINTAIN_INTERVAL));
+        let next = next.map_or(now + interval, |at| at.max(soonest).min(now + interval));
         self.timers.set(Timer::Maintain, next);
     }
 
-    fn dial(&mut self, key: Key) {
-        let node = if let Key::Node(node) = key { Some(node) } else { None };
-        let dial = self.new_dial(Dial { candidate: Some(key), node });
-        if let Some(candidate) = self.candidates.dial(key, dial) {
-            self.order(Output::Dial { dial, candidate });
-        } else {
-            self.dials.remove(&dial);
+    /// Whether one more dial should be made now: at once below the low limit; between it and
+    /// the target one in a while, as others may dial this node meanwhile.
+    fn wants_to_dial(&mut self, now: Time) -> bool {
+        let linked = self.links.iter().filter(|link| link.counts() && (link.is_up() || link.opened_by_us()));
+        let have = linked.count() + self.candidates.promising(now);
+        if !self.is_large() {
+            self.neighborhood.top_up = None;
+            return have < self.wanted();
+        }
+        let missing = have < self.wanted()
+            || (self.own_far_missing() > 0
+                && have < self.neighbors_max_now()
+                && self.kind_wanted(now) == LinkKind::Far);
+        if !missing {
+            self.neighborhood.top_up = None;
+            return false;
+        }
+        if have < self.config.neighbors_low {
+            return true;
+        }
+        match self.neighborhood.top_up {
+            Some(at) => at <= now,
+            None => {
+                self.neighborhood.top_up = Some(now + self.chance.jitter(TOP_UP_PAUSE));
+                false
+            }
         }
     }
 
-    /// Drops the least useful neighbors above the limit. Utility is the share of first copies;
-    /// a quiet mesh drops the newest.
-    fn prune(&mut self, now: Time) {
-        loop {
-            let flooding = self.links.flooding();
-            let mut ranked: Vec<_> = flooding
-                .map(|link| {
-                    let total = link.useful + link.duplicates;
-                    let utility = (link.useful * 1000).checked_div(total).unwrap_or(0);
-                    (utility, std::cmp::Reverse(link.since), link.id)
-                })
-                .collect();
-            if ranked.len() <= self.config.neighbors_high {
-                return;
-            }
-            ranked.sort_unstable();
-            let Some((_, _, id)) = ranked.first().copied() else { return };
-            self.drop_link(now, id, DisconnectReason::NotUsefulNeighbor);
+    fn note_topped_up(&mut self, now: Time) {
+        if self.neighborhood.top_up.is_some_and(|at| at <= now) {
+            self.neighborhood.top_up = Some(now + self.chance.jitter(TOP_UP_PAUSE));
         }
+    }
+
+    /// Orders a dial of a candidate that no link leads to.
+    pub(crate) fn dial(&mut self, now: Time, key: Key, kind: LinkKind) -> Option<DialId> {
+        let node = if let Key::Node(node) = key { Some(node) } else { None };
+        debug_assert!(node.is_none_or(|node| !self.links.reaches(node)), "no neighbor is dialed");
+        let dial = self.new_dial(Dial { candidate: Some(key), node, kind });
+        let Some(candidate) = self.candidates.dial(key, dial, now) else {
+            self.dials.remove(&dial);
+            return None;
+        };
+        if self.links.flooding().next().is_none() && now.since(self.started) > ALONE_FOR_LONG {
+            self.stats.isolated_retries += 1;
+        }
+        self.order(Output::Dial { dial, candidate });
+        Some(dial)
     }
 
     pub(crate) fn member_places_changed(&mut self, now: Time) {
-        self.timers.set_by(Timer::Maintain, now);
+        if self.links.flooding().count() < self.wanted() {
+            self.timers.set_by(Timer::Maintain, now);
+        }
     }
 
     /// Links that carry direct messages only.
@@ -164,7 +211,7 @@ impl Node {
         debug_assert!(
             self.links.iter().all(|l| l.peer != node || l.purpose == LinkPurpose::Direct || !l.is_up())
         );
-        let dial = self.new_dial(Dial { candidate: None, node: Some(node) });
+        let dial = self.new_dial(Dial { candidate: None, node: Some(node), kind: LinkKind::Near });
         self.order(Output::Dial { dial, candidate });
     }
 }

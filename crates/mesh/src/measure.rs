@@ -32,6 +32,18 @@ impl Node {
         self.control(id, ControlFrame::Ping(nonce));
     }
 
+    /// Asks a neighbor, now, what links it can spare.
+    pub(crate) fn ask_balance(&mut self, now: Time, id: LinkId) {
+        let nonce = self.chance.number();
+        let Some(link) = self.links.get_mut(id).filter(|link| link.carries_floods()) else { return };
+        // A ping that is under way will be answered with the same.
+        if link.measuring.is_none_or(|(_, sent)| now.since(sent) >= PING_LIMIT) {
+            link.measuring = Some((nonce, now));
+            link.measured = now;
+            self.control(id, ControlFrame::Ping(nonce));
+        }
+    }
+
     pub(crate) fn on_ping(&mut self, id: LinkId, nonce: u64) {
         let pong = if self.speaks(id, Features::NEIGHBORHOOD) {
             Pong { nonce, coordinate: self.place.told(), balance: Some(self.balance()) }
@@ -54,6 +66,7 @@ impl Node {
         let springs: Vec<(Coordinate, Duration)> =
             measured.filter_map(|link| Some((link.coordinate?, link.rtt))).collect();
         self.place.settle(&springs, &mut self.chance);
+        self.prune_answered(now, id);
     }
 
     /// What this node tells of its place in a handshake, where the other side knows the word.

@@ -1,7 +1,7 @@
 //! One node in one mesh: the state machine's face, and where each input is sent.
 //!
 //! This file only dispatches. What an input *means* is in the file of its noun: `connect`
-//! (links), `maintain` (whom to link to), `flood` (the way of a message), `repair`,
+//! (links), `maintain`, `kinds`, `swap`, `prune` (whom to link to), `shuffle` (whom to know), `flood` (the way of a message), `repair`,
 //! `reconcile`, `publish`, `presence`, `aside`, `direct`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ControlFrame, DataFrame, DisconnectReason, Epoch, Features, MemberFacts, MemberName, MemberRecord,
-    MemberStatus, MeshId, NodeId,
+    ControlFrame, DataFrame, DisconnectReason, Epoch, Features, LinkKind, MemberFacts, MemberName,
+    MemberRecord, MemberStatus, MeshId, NodeId,
 };
 
 use crate::aside::Asides;
@@ -24,12 +24,14 @@ use crate::filter::{Filter, Slot};
 use crate::inbound::Streams;
 use crate::input::{DialId, Input, Lane, LinkId};
 use crate::jobs::{Job, Jobs};
+use crate::kinds::Neighborhood;
 use crate::link::{Level, LinkState, Links};
 use crate::members::{MemberView, Members};
 use crate::outgoing::Publishing;
 use crate::output::{Event, NeighborLoss, Output};
 use crate::presence::Suspects;
 use crate::retention::Retention;
+use crate::sampler::Sampler;
 use crate::stats::Stats;
 use crate::time::Time;
 use crate::timers::{Timer, Timers};
@@ -63,6 +65,8 @@ pub struct NeighborView {
     pub rtt: Duration,
     /// Whether this node dialed it.
     pub opened_by_us: bool,
+    /// Whether the link is far: drawn uniformly from all members by the node that dialed it.
+    pub far: bool,
     /// What both ends understand beyond the first release of the protocol.
     pub features: Features,
     /// First copies of messages that came from it.
@@ -88,6 +92,8 @@ pub(crate) struct Dial {
     /// The candidate it is for; `None` for a direct message.
     pub(crate) candidate: Option<Key>,
     pub(crate) node: Option<NodeId>,
+    /// Why it was made.
+    pub(crate) kind: LinkKind,
 }
 
 /// The state machine of one node in one mesh. See the crate's front page for the contract.
@@ -95,7 +101,7 @@ pub(crate) struct Dial {
 pub struct Node {
     pub(crate) config: Config,
     pub(crate) me: Me,
-    started: Time,
+    pub(crate) started: Time,
     pub(crate) record: Option<MemberRecord>,
     pub(crate) incarnation: u32,
     pub(crate) chance: Chance,
@@ -107,6 +113,7 @@ pub struct Node {
     pub(crate) candidates: Candidates,
     /// Where this node is in the space of round-trip times.
     pub(crate) place: Place,
+    pub(crate) neighborhood: Neighborhood,
     pub(crate) resolving: bool,
     pub(crate) resolve_pause: Duration,
     pub(crate) members: Members,
@@ -139,18 +146,21 @@ impl Node {
     /// [`ConfigError`] if the configuration cannot work.
     pub fn new(config: Config, me: Me, seed: [u8; 32], now: Time) -> Result<Self, ConfigError> {
         config.validate()?;
+        let mut chance = Chance::fork(seed, 0);
+        let sampler = Sampler::new(&mut chance);
         let mut node = Self {
             started: now,
             record: None,
             incarnation: 0,
-            chance: Chance::fork(seed, 0),
+            chance,
             timers: Timers::default(),
             outputs: VecDeque::new(),
             links: Links::default(),
             dials: BTreeMap::new(),
             next_dial: 0,
-            candidates: Candidates::new(config.candidates_max),
+            candidates: Candidates::new(config.passive_max, config.candidates_max),
             place: Place::default(),
+            neighborhood: Neighborhood::new(sampler),
             resolving: false,
             resolve_pause: Duration::ZERO,
             members: Members::new(config.members_max),
@@ -282,6 +292,7 @@ impl Node {
             address: link.address,
             rtt: link.rtt,
             opened_by_us: link.opened_by_us(),
+            far: link.kind == LinkKind::Far,
             features: link.features,
             useful: link.useful,
             duplicates: link.duplicates,
@@ -338,7 +349,7 @@ impl Node {
             ControlFrame::MemberDigest(_) | ControlFrame::MemberPull(_) | ControlFrame::MemberDoubt(_) => {}
             ControlFrame::Direct { nonce, payload } => self.on_direct(now, id, nonce, payload),
             ControlFrame::DirectAck { nonce } => self.on_direct_ack(id, nonce),
-            ControlFrame::Shuffle(_) => {}
+            ControlFrame::Shuffle(shuffle) => self.on_shuffle(now, id, &shuffle),
             ControlFrame::Connect(_) | ControlFrame::Welcome(_) | ControlFrame::Refuse(_) => {
                 self.violation(now, id, "a handshake frame on a link that is up");
             }
@@ -382,6 +393,10 @@ impl Node {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Maintain => self.maintain(now),
+                Timer::Prune => self.prune(now),
+                Timer::Shuffle => self.shuffle(now),
+                Timer::Swap => self.swap(now),
+                Timer::Rotate => self.rotate(now),
                 Timer::Resolve => self.resolve(now),
                 Timer::Forget => self.forget_old(now),
                 Timer::Slow => self.check_slow(now),

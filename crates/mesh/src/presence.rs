@@ -192,11 +192,11 @@ impl Node {
         }
         if member.status == MemberStatus::Alive {
             if let Some(address) = member.record.address() {
-                self.learn_candidate(now, &address);
+                self.hear_of_member(now, &address);
             }
             self.member_places_changed(now);
         } else {
-            self.candidates.remove(facts.node);
+            self.forget_candidate(facts.node);
         }
         self.spread(member, from);
     }

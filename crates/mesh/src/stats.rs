@@ -38,4 +38,28 @@ pub struct Stats {
     pub overloads: u64,
     /// Frames refused by a full queue.
     pub queue_full: u64,
+    /// Links to neighbors that this node dialed and that came up.
+    pub links_made: u64,
+    /// Dials of a node that had no neighbor for a while.
+    pub isolated_retries: u64,
+    /// Neighbors refused because there was no room.
+    pub refused_full: u64,
+    /// Neighbors refused so that far links of this node's own choice have room.
+    pub refused_by_quota: u64,
+    /// Neighbors refused that only looked for a nearer one.
+    pub refused_trials: u64,
+    /// Neighbors dropped for a node that had none at all.
+    pub evicted_for_urgent: u64,
+    /// Neighbors dropped because there were more than wanted and both ends could do without.
+    pub pruned: u64,
+    /// Near neighbors replaced by nearer ones.
+    pub swaps: u64,
+    /// Attempts to find a nearer neighbor that found none.
+    pub swaps_failed: u64,
+    /// Far neighbors taken in place of others.
+    pub rotations: u64,
+    /// Shuffles this node began.
+    pub shuffles_sent: u64,
+    /// Shuffles that came by.
+    pub shuffles_received: u64,
 }

@@ -12,6 +12,14 @@ use crate::time::Time;
 pub(crate) enum Timer {
     /// To look for neighbors, or to drop one too many.
     Maintain,
+    /// To drop one neighbor of too many.
+    Prune,
+    /// To tell others of a few nodes.
+    Shuffle,
+    /// To look for a nearer neighbor, or to judge one.
+    Swap,
+    /// To replace a far neighbor.
+    Rotate,
     /// To ask the resolvers again.
     Resolve,
     /// To forget tombstones and streams that ended long ago.

@@ -1,0 +1,123 @@
+//! Which neighbor goes when there are too many.
+//!
+//! Above the limit one goes at once. Between the target and the limit one goes now and then, and
+//! only if its peer can do without the link too: it is asked just before. Who brings messages
+//! first stays; in a quiet mesh the farthest of the near links goes
+//! (docs/protocol.md section 3.4).
+
+use std::time::Duration;
+
+use peerchannel_wire::{Balance, DisconnectReason, LinkKind};
+
+use crate::input::LinkId;
+use crate::link::Link;
+use crate::node::Node;
+use crate::swap::LIVED;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Pause between two attempts to drop one link too many, divided by how many there are.
+const PRUNE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Above the high limit even younger links may go, once there was time to hear from them.
+const LIVED_ABOVE_HIGH: Duration = Duration::from_secs(3);
+
+/// Copies of messages from which on their shares say something of a link.
+const COPIES_MIN: u64 = 64;
+
+/// A link that brings more than this share of first copies (per mille) is useful: with eight
+/// equal links each brings 125.
+const USEFUL: u64 = 250;
+
+/// Above the target by so many, a link is given up even if its peer has to find another.
+const BURDENED: usize = 3;
+
+impl Node {
+    /// Drops the least useful neighbors above the limit, at once. Utility is the share of first
+    /// copies; of equals the farthest goes, then the newest.
+    pub(crate) fn shed(&mut self, now: Time) {
+        while self.links.flooding().count() > self.neighbors_max_now() {
+            let ranked = self.links.flooding().map(|link| {
+                let far = self.is_large() && !self.is_replaceable(link);
+                (far, useful_share(link).unwrap_or(0), std::cmp::Reverse(link.since), link.id)
+            });
+            let Some((_, _, _, id)) = ranked.min() else { return };
+            self.drop_link(now, id, DisconnectReason::NotUsefulNeighbor);
+        }
+        self.prune_soon(now);
+    }
+
+    /// Starts pruning if there are more links than wanted.
+    fn prune_soon(&mut self, now: Time) {
+        let surplus = self.links.flooding().count().saturating_sub(self.wanted());
+        if surplus > 0 && self.is_large() && !self.timers.is_set(&Timer::Prune) {
+            let pause = PRUNE_PAUSE / u32::try_from(surplus.min(8)).unwrap_or(1);
+            let next = now + self.chance.jitter(pause);
+            self.timers.set(Timer::Prune, next);
+        }
+    }
+
+    /// One link too many is looked at, and its peer asked.
+    pub(crate) fn prune(&mut self, now: Time) {
+        if self.is_closing() || !self.is_large() {
+            return;
+        }
+        if let Some(id) = self.least_useful(now) {
+            if self.links.get(id).is_some_and(|link| link.balance.is_some()) {
+                self.neighborhood.pruning = Some(id);
+                self.ask_balance(now, id);
+            } else {
+                self.drop_pruned(now, id);
+            }
+        }
+        self.prune_soon(now);
+    }
+
+    /// The peer of a link that is to be pruned has answered.
+    pub(crate) fn prune_answered(&mut self, now: Time, id: LinkId) {
+        if self.neighborhood.pruning != Some(id) {
+            return;
+        }
+        self.neighborhood.pruning = None;
+        if self.links.get(id).is_some_and(|link| link.carries_floods() && self.can_go(now, link)) {
+            self.drop_pruned(now, id);
+        }
+    }
+
+    fn drop_pruned(&mut self, now: Time, id: LinkId) {
+        self.stats.pruned += 1;
+        self.drop_link(now, id, DisconnectReason::NotUsefulNeighbor);
+    }
+
+    fn least_useful(&self, now: Time) -> Option<LinkId> {
+        let able = self.links.flooding().filter(|link| self.can_go(now, link));
+        able.min_by_key(|link| {
+            let useful = useful_share(link).is_some_and(|share| share > USEFUL);
+            (useful, link.kind == LinkKind::Far, std::cmp::Reverse(link.rtt), link.id)
+        })
+        .map(|link| link.id)
+    }
+
+    /// Whether both ends can do without a link.
+    fn can_go(&self, now: Time, link: &Link) -> bool {
+        let surplus = self.links.flooding().count().saturating_sub(self.wanted());
+        let above_high = self.links.flooding().count() > self.config.neighbors_high;
+        // What another chose for its own safety is its to give up, unless it is too much.
+        let chosen = link.kind == LinkKind::Far && !link.opened_by_us();
+        let able = self.is_replaceable(link) || (above_high && chosen);
+        let lived = now.since(link.since) >= if above_high { LIVED_ABOVE_HIGH } else { LIVED };
+        let spared = match link.balance {
+            Some(Balance { surplus: theirs, .. }) if theirs > 0 => true,
+            Some(Balance { spare, .. }) => surplus >= BURDENED && spare > 1,
+            // An older release does not say.
+            None => above_high,
+        };
+        surplus > 0 && able && lived && spared
+    }
+}
+
+/// First copies per thousand, once there were enough to tell.
+fn useful_share(link: &Link) -> Option<u64> {
+    let copies = link.useful + link.duplicates;
+    (copies >= COPIES_MIN).then(|| link.useful * 1000 / copies)
+}
