@@ -168,9 +168,6 @@ fn two_halves_that_were_cut_apart_are_one_mesh_again_within_thirty_seconds() {
         let streams = streams(node);
         assert_eq!(streams.len(), NODES - 1, "{streams:?}");
         assert!(streams.values().all(|last| *last == 4), "{streams:?}");
-        for gap in node.all("gap") {
-            eprintln!("{}: {gap}", node.id());
-        }
     }
 }
 

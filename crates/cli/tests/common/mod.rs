@@ -7,6 +7,8 @@
 // Each test binary uses a part of this.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic)]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod cable;
 pub(crate) mod relay;
 
 use std::ffi::OsStr;

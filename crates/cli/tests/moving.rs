@@ -1,0 +1,84 @@
+//! A process whose machine gets another address while it is linked.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests.
+
+mod common;
+
+use std::time::Duration;
+
+use common::cable::Cable;
+use common::{ONLINE, Place, Proc, skip, timing};
+use serde_json::{Value, json};
+
+/// The system tells at once; half a second is waited for more of it.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// Messages pass both ways again within this time after an address changed.
+const MOVED: Duration = Duration::from_secs(5);
+
+fn publish(node: &mut Proc, text: &str) {
+    node.send(&json!({ "cmd": "publish", "channel": "c", "payload": text }));
+}
+
+#[test]
+fn a_node_keeps_its_place_when_its_machine_gets_another_address() {
+    let cable = match Cable::new() {
+        Ok(cable) => cable,
+        Err(why) => return skip("a_node_keeps_its_place_when_its_machine_gets_another_address", &why),
+    };
+    let place = Place::new();
+    let at =
+        |address: &str, node: &Proc| format!("static:{address}:{}", node.addr().rsplit_once(':').unwrap().1);
+    // The one that moves dials ann, and is dialed by cleo: only the first of these connections
+    // can follow it.
+    let mut ann = cable.node(0, "ann", &place, &["--name", "ann", "--resolver", "static:10.77.0.1:9"]);
+    let near_ann = at("10.77.0.1", &ann);
+    let mut bob = cable.node(1, "bob", &place, &["--name", "bob", "--resolver", &near_ann]);
+    bob.wait("online", ONLINE);
+    let near_bob = at("10.77.0.2", &bob);
+    let mut cleo = cable.node(0, "cleo", &place, &["--name", "cleo", "--resolver", &near_bob]);
+    for node in [&mut ann, &mut bob, &mut cleo] {
+        node.wait_neighbors(2, ONLINE);
+    }
+
+    let marks = [&ann, &bob, &cleo].map(Proc::mark);
+    let started = std::time::Instant::now();
+    cable.ip(1, &["address", "del", "10.77.0.2/24", "dev", "cable"]);
+    cable.ip(1, &["address", "add", "10.77.0.3/24", "dev", "cable"]);
+    cable.ip(1, &["route", "replace", "default", "dev", "cable"]);
+    let changed = bob.wait_from(marks[1], "network_changed", NOTICED, |event| {
+        event["addrs"].to_string().contains("10.77.0.3")
+    });
+    timing("a new address is noticed", NOTICED, changed.at - started);
+
+    publish(&mut bob, "from the new address");
+    publish(&mut ann, "to the new address");
+    let mut latest = started;
+    for (node, mark, text) in [
+        (&ann, marks[0], "from the new address"),
+        (&cleo, marks[2], "from the new address"),
+        (&bob, marks[1], "to the new address"),
+    ] {
+        latest = latest.max(node.wait_from(mark, "message", MOVED, |event| event["payload"] == text).at);
+    }
+    timing("messages pass after an address changed", MOVED, latest - started);
+    // The others are told where it is now.
+    let id = bob.id();
+    let told =
+        |member: &Value| member["node"] == json!(id) && member["addrs"].to_string().contains("10.77.0.3");
+    while !ann.members().iter().any(told) {
+        assert!(started.elapsed() < MOVED * 5, "{:?}", ann.members());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    timing("others know the new address", MOVED, started.elapsed());
+    for node in [&mut ann, &mut bob, &mut cleo] {
+        node.wait_neighbors(2, MOVED * 2);
+    }
+    for (node, mark) in [&ann, &bob, &cleo].into_iter().zip(marks) {
+        for seen in &node.events()[mark..] {
+            assert_ne!(seen.event["event"], "offline", "{}", seen.event);
+            assert_ne!(seen.event["event"], "member_down", "{}", seen.event);
+        }
+    }
+}
