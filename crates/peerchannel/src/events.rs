@@ -92,7 +92,8 @@ pub enum MeshEvent {
         /// What the network said.
         detail: String,
     },
-    /// A resolver does not answer. It is asked again; told once until it changes.
+    /// A resolver does not answer. It is asked again; told once until it answers, or until
+    /// somebody else answers in its place.
     ResolverFailed {
         /// The resolver, as it was given.
         resolver: String,
@@ -285,9 +286,13 @@ impl fmt::Display for MeshEvent {
                 write!(f, "{} cannot be reached: {detail}", Place { node: *node, address: *address })
             }
             Self::ResolverFailed { resolver, error } => {
-                write!(f, "resolver {resolver} does not answer, it is tried again: {error}")
+                // Most errors begin with the resolver's name.
+                if !error.contains(resolver.as_str()) {
+                    write!(f, "{resolver}: ")?;
+                }
+                write!(f, "{error}; it is tried again")
             }
-            Self::ResolverRecovered { resolver } => write!(f, "resolver {resolver} answers again"),
+            Self::ResolverRecovered { resolver } => write!(f, "{resolver} answers again"),
             Self::Resumed { paused } => write!(f, "back after a pause of {:.0} s", paused.as_secs_f64()),
             Self::NetworkChanged { addresses } => {
                 f.write_str("the network changed; this node is at")?;

@@ -107,15 +107,18 @@ impl Health {
 
     fn note<T>(&self, index: usize, result: &Result<T, ResolverError>) {
         // An unknown registration is an answer: it is made again.
-        let error = match result {
-            Ok(_) | Err(ResolverError::NotFound) => None,
-            Err(error) => Some(error.to_string()),
+        let (error, is_grave) = match result {
+            Ok(_) | Err(ResolverError::NotFound) => (None, false),
+            // Somebody else answers in the directory's place.
+            Err(error @ ResolverError::WrongDirectory { .. }) => (Some(error.to_string()), true),
+            Err(error) => (Some(error.to_string()), false),
         };
         let mut resolvers = self.resolvers.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(info) = resolvers.get_mut(index) else { return };
         let event = match (&info.error, &error) {
             (Some(_), None) => Some(MeshEvent::ResolverRecovered { resolver: info.resolver.clone() }),
-            (before, Some(error)) if before.as_ref() != Some(error) => {
+            // One that is down is so in changing words: unreachable, then silent, then refused.
+            (before, Some(error)) if before.is_none() || (is_grave && before.as_ref() != Some(error)) => {
                 Some(MeshEvent::ResolverFailed { resolver: info.resolver.clone(), error: error.clone() })
             }
             _ => None,

@@ -83,7 +83,11 @@ impl ServiceResolver {
         let jobs = self.jobs()?;
         let timed_out = || ResolverError::TimedOut { what: self.describe(), after: REQUEST_TIMEOUT };
         let asked = async {
-            let ended = || ResolverError::Machine { reason: "the runtime is shutting down".to_owned() };
+            // The task gives up at the deadline too, and may be the first to notice it.
+            let ended = || match Instant::now() < deadline {
+                true => ResolverError::Machine { reason: "the runtime is shutting down".to_owned() },
+                false => ResolverError::TimedOut { what: self.describe(), after: REQUEST_TIMEOUT },
+            };
             jobs.send(Job { request, deadline, reply }).await.map_err(|_| ended())?;
             match answer.await {
                 Ok(answer) => answer,
