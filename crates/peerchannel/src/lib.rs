@@ -65,6 +65,7 @@
 
 mod addresses;
 mod admit;
+mod anchors;
 mod channel;
 mod command;
 mod config;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use peerchannel_mesh::Candidate;
 use peerchannel_security::{Admission, EpochSource, Gate, Identity, IdentityFile, Offer};
 use peerchannel_transport::{DatagramSocket, Endpoint, EndpointConfig};
 use peerchannel_wire::{Epoch, Features, MeshId, MeshName, NodeId, is_dialable};
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admit;
+use crate::anchors;
 use crate::driver::Arrival;
 use crate::error::{JoinError, StartError};
 use crate::invite::wall_ms;
@@ -225,6 +227,37 @@ impl Node {
             epochs.lock().unwrap_or_else(PoisonError::into_inner).next_epoch(&mesh, wall_ms())
         });
         Ok(epoch.await??)
+    }
+}
+
+impl Node {
+    /// Whether the identity has a file, so that anchors can be kept.
+    pub(crate) fn has_file(&self) -> bool {
+        self.lock_epochs().file().is_some()
+    }
+
+    /// The anchors of an earlier run in a mesh.
+    pub(crate) async fn anchors(&self, mesh: MeshId) -> Vec<Candidate> {
+        let node = self.clone();
+        let load = move || node.lock_epochs().file().map(|file| anchors::load(file, &mesh));
+        blocking(load).await.ok().flatten().unwrap_or_default()
+    }
+
+    /// Keeps the anchors of a mesh for a later run. What was begun is done even if the future is
+    /// dropped.
+    pub(crate) async fn keep_anchors(&self, mesh: MeshId, anchors: Vec<Candidate>) {
+        let node = self.clone();
+        let store = move || {
+            if let Some(file) = node.lock_epochs().file() {
+                anchors::store(file, &mesh, &anchors);
+            }
+        };
+        // A runtime that ends meanwhile leaves the anchors of before.
+        let _ = blocking(store).await;
+    }
+
+    fn lock_epochs(&self) -> MutexGuard<'_, EpochSource> {
+        self.owner.epochs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

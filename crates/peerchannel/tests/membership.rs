@@ -265,3 +265,29 @@ async fn nodes_that_know_only_a_directory_find_each_other_and_leaving_takes_them
     within(alone.leave()).await;
     timing("leaving without the directory", SOON, started.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_finds_its_neighbors_of_before_without_any_resolver() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    let (ann, bob) = pair("anchored").await;
+    let cy = join("anchored").identity(&key).resolver(at(&ann)).await.unwrap();
+    within(cy.wait_online()).await.unwrap();
+    cy.leave().await;
+    // `join` alone knows nobody.
+    let cy = join("anchored").identity(&key).await.unwrap();
+    within(cy.wait_online()).await.unwrap();
+    // Abruptly, this time.
+    drop(cy);
+    let cy = loop {
+        match join("anchored").identity(&key).await {
+            Ok(cy) => break cy,
+            Err(JoinError::Start(StartError::Identity(_))) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    };
+    within(cy.wait_online()).await.unwrap();
+    drop((ann, bob));
+}

@@ -2,7 +2,8 @@
 //!
 //! Three files: `PATH`, the key, written once; `PATH.epochs`, the last epoch of each mesh,
 //! replaced at each join; `PATH.lock`, empty, locked while a node runs and never removed (a
-//! lock on a removed file protects nothing). docs/protocol.md section 4.
+//! lock on a removed file protects nothing). docs/protocol.md section 4. Whoever holds the lock
+//! may keep further small files beside them.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,6 +28,7 @@ const EPOCH_FILE_MAX: usize = 128 + MESHES_MAX * 96;
 #[derive(Debug)]
 pub struct IdentityFile {
     identity: Identity,
+    path: PathBuf,
     epochs: Epochs,
     epochs_path: PathBuf,
     // Unlocked by the system when it is closed, however the process ends.
@@ -55,7 +57,7 @@ impl IdentityFile {
             identity.save_new(path)?;
             identity
         };
-        Ok(Self { identity, epochs, epochs_path, _lock: lock })
+        Ok(Self { identity, path: path.clone(), epochs, epochs_path, _lock: lock })
     }
 
     /// The identity.
@@ -85,6 +87,29 @@ impl IdentityFile {
         self.epochs = epochs;
         Ok(epoch)
     }
+
+    /// The text of `PATH.NAME`, which [`write_beside`](Self::write_beside) wrote; `None` if there
+    /// is none. Blocks for a moment.
+    ///
+    /// # Errors
+    /// What the system says, and [`io::ErrorKind::InvalidData`] for a file of more than `limit`
+    /// bytes or one that is not UTF-8.
+    pub fn read_beside(&self, name: &str, limit: usize) -> io::Result<Option<String>> {
+        match durable::read(&durable::beside(&self.path, name), limit) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces `PATH.NAME`, readable by its owner only: what a node remembers over a restart. A
+    /// crash leaves the old text or the new one, never a part. Blocks for two fsyncs.
+    ///
+    /// # Errors
+    /// What the system says; the old text is then still there.
+    pub fn write_beside(&self, name: &str, text: &str) -> io::Result<()> {
+        durable::replace(&durable::beside(&self.path, name), text.as_bytes())
+    }
 }
 
 /// Where a node's epochs come from: the store beside its identity, or the clock alone.
@@ -108,6 +133,15 @@ impl EpochSource {
     #[must_use]
     pub fn ephemeral() -> Self {
         Self::Ephemeral(EphemeralEpochs::default())
+    }
+
+    /// The identity's file, if it has one.
+    #[must_use]
+    pub fn file(&self) -> Option<&IdentityFile> {
+        match self {
+            Self::Ephemeral(_) => None,
+            Self::Stored(file) => Some(file),
+        }
     }
 
     /// The epoch of a new join of `mesh`; see [`IdentityFile::next_epoch`].
@@ -236,6 +270,17 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(store(&directory), &link).unwrap();
         assert!(matches!(IdentityFile::open(&link), Err(IdentityError::InUse { .. })));
+    }
+
+    #[test]
+    fn a_note_beside_it_is_replaced_as_a_whole_and_bounded_when_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = IdentityFile::open(store(&directory)).unwrap();
+        assert_eq!(file.read_beside("note", 10).unwrap(), None);
+        file.write_beside("note", "first").unwrap();
+        file.write_beside("note", "second").unwrap();
+        assert_eq!(file.read_beside("note", 6).unwrap().as_deref(), Some("second"));
+        assert_eq!(file.read_beside("note", 5).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

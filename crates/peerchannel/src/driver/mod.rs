@@ -11,6 +11,7 @@
 //! core's orders, does the signature work that arose, and sleeps until the next deadline.
 //! It decides nothing about the mesh: an `if` about neighbors or messages belongs in the core.
 
+mod anchors;
 mod clock;
 mod commands;
 mod crypto;
@@ -45,6 +46,7 @@ use crate::node::{MeshEntry, Node, Reservation};
 use crate::registry::Registry;
 use crate::resolvers::Health;
 
+use self::anchors::Anchors;
 use self::clock::Clock;
 use self::crypto::Job;
 use self::links::Links;
@@ -120,6 +122,8 @@ struct Driver {
     resolver: Arc<CompositeResolver>,
     key: MeshKey,
     health: Arc<Health>,
+    // Only where the identity has a file.
+    anchors: Option<Anchors>,
     filter_panics: Arc<AtomicU64>,
     filter_panics_told: u64,
     // Since when.
@@ -154,6 +158,7 @@ impl Driver {
                 self.feed(Input::Timeout);
             }
             self.carry_out_jobs();
+            self.keep_anchors_if_due();
             self.tell_filter_panics();
         }
         self.end().await;
@@ -190,7 +195,8 @@ impl Driver {
             .leaving
             .map(|since| since + if self.left { UNREGISTER_MAX } else { LEAVE_MAX - LEAVE_CLOSING });
         let far = || Instant::now() + Duration::from_secs(3600);
-        core.into_iter().chain(leave).min().unwrap_or_else(far)
+        let anchors = self.anchors.as_ref().map(|anchors| anchors.due);
+        core.into_iter().chain(leave).chain(anchors).min().unwrap_or_else(far)
     }
 
     /// What is there without waiting. Handles and links take turns, so that neither can keep
@@ -237,6 +243,9 @@ impl Driver {
     fn leave(&mut self) {
         if self.leaving.is_none() {
             self.leaving = Some(Instant::now());
+            // As long as there are neighbors.
+            self.keep_anchors();
+            self.anchors = None;
             // Ends the registrations, while the core says goodbye.
             self.announced = None;
             self.core.leave(self.now);
@@ -290,7 +299,7 @@ impl Driver {
                 self.feed(Input::DialFailed { dial, address, failure });
             }
             Done::Resolved(candidates) => self.feed(Input::Resolved(candidates)),
-            Done::Read => {}
+            Done::Read | Done::AnchorsKept => {}
         }
     }
 
@@ -306,11 +315,13 @@ impl Driver {
                 self.links.close(link, CloseReason::Abandoned);
                 self.closed(link, LinkLoss::ClosedLocally);
             }
+            Purpose::KeepAnchors => {}
         }
     }
 
     /// Runs a task of the driver's, which ends with it. At most: one per link, one per dial of
-    /// the core (which limits both), one that resolves.
+    /// the core (which limits both), one that resolves, one that
+    /// keeps the anchors now and then.
     fn spawn(&mut self, purpose: Purpose, task: impl Future<Output = Done> + Send + 'static) {
         let id = self.tasks.spawn(task).id();
         self.purposes.insert(id, purpose);
@@ -357,7 +368,10 @@ impl Driver {
 
     /// Ends what the driver owns. The commands end last: who waits for them may join again,
     /// with the same identity and the same port.
-    async fn end(self) {
+    async fn end(mut self) {
+        if let Some(anchors) = self.changed_anchors() {
+            self.node.keep_anchors(self.facts.mesh, anchors).await;
+        }
         let Self { mut tasks, mut registrars, links, node, entry, reservation, leaving, .. } = self;
         tasks.shutdown().await;
         registrars.shutdown().await;

@@ -11,6 +11,7 @@ use peerchannel_wire::{CredentialKind, MemberName, MeshName};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::anchors::Anchors;
 use super::clock::Clock;
 use super::links::Links;
 use super::publish::Publishing;
@@ -70,6 +71,13 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
     let clock = Clock::new();
     let now = clock.now();
     let mut core = peerchannel_mesh::Node::new(plan.config.mesh, me, rand::random(), now)?;
+    let anchors = if node.has_file() {
+        let anchors = node.anchors(mesh).await;
+        core.add_anchors(now, anchors.clone());
+        Some(Anchors::new(anchors))
+    } else {
+        None
+    };
     let filter_panics = Arc::new(AtomicU64::new(0));
     core.set_filter(plan.filter.map(|filter| Guarded::boxed(filter, &filter_panics)));
 
@@ -131,6 +139,7 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         resolver: Arc::new(CompositeResolver::new(resolvers)),
         key,
         health,
+        anchors,
         filter_panics,
         filter_panics_told: 0,
         leaving: None,

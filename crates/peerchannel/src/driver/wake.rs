@@ -81,6 +81,7 @@ pub(super) enum Purpose {
     Dial(DialId),
     Resolve,
     Read(LinkId),
+    KeepAnchors,
 }
 
 /// How a task of the driver ended.
@@ -94,6 +95,7 @@ pub(super) enum Done {
     Resolved(Vec<Candidate>),
     /// What it had to say is in the inbox.
     Read,
+    AnchorsKept,
 }
 
 /// The core's name for a lane of the transport.
