@@ -1,6 +1,7 @@
 //! Member records: what a node says of itself, signed, and what others say of its state.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -94,13 +95,17 @@ impl UnsignedMember {
     /// Completes the record.
     #[must_use]
     pub fn sign(self, signature: Signature) -> MemberRecord {
-        MemberRecord { facts: self.facts, encoded: self.encoded, signature }
+        MemberRecord(Arc::new(Signed { facts: self.facts, encoded: self.encoded, signature }))
     }
 }
 
-/// Facts with the signature of the node they are about.
+/// Facts with the signature of the node they are about. Cheap to clone: it never changes, and
+/// every table and frame that holds it shares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberRecord {
+pub struct MemberRecord(Arc<Signed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Signed {
     facts: MemberFacts,
     encoded: Bytes,
     signature: Signature,
@@ -109,38 +114,38 @@ pub struct MemberRecord {
 impl MemberRecord {
     /// What the node says of itself; to be believed once the signature verified.
     #[must_use]
-    pub const fn facts(&self) -> &MemberFacts {
-        &self.facts
+    pub fn facts(&self) -> &MemberFacts {
+        &self.0.facts
     }
 
     /// The signature by the node's key.
     #[must_use]
-    pub const fn signature(&self) -> &Signature {
-        &self.signature
+    pub fn signature(&self) -> &Signature {
+        &self.0.signature
     }
 
     /// What the signature must cover.
     #[must_use]
     pub fn transcript(&self, mesh: &MeshId) -> Transcript {
-        transcript(mesh, &self.encoded)
+        transcript(mesh, &self.0.encoded)
     }
 
     /// The node with the addresses it gave; `None` if it gave none that can be dialed.
     #[must_use]
     pub fn address(&self) -> Option<NodeAddress> {
-        NodeAddress::new(self.facts.node, self.facts.addresses.iter().copied())
+        NodeAddress::new(self.0.facts.node, self.0.facts.addresses.iter().copied())
     }
 
     /// Bytes the record takes on the wire.
     #[must_use]
-    pub const fn encoded_len(&self) -> usize {
-        self.encoded.len() + 64
+    pub fn encoded_len(&self) -> usize {
+        self.0.encoded.len() + 64
     }
 
     pub(crate) fn to_proto(&self) -> proto::MemberRecord {
         proto::MemberRecord {
-            facts: self.encoded.clone(),
-            signature: Bytes::copy_from_slice(self.signature.as_bytes()),
+            facts: self.0.encoded.clone(),
+            signature: Bytes::copy_from_slice(self.0.signature.as_bytes()),
         }
     }
 
@@ -150,7 +155,7 @@ impl MemberRecord {
         let encoded = Bytes::copy_from_slice(&message.facts);
         let facts = proto::MemberFacts::decode(encoded.clone())?;
         limit("metadata", facts.metadata.len(), MEMBER_METADATA_MAX)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Signed {
             facts: MemberFacts {
                 node: NodeId::decode("node", &facts.node)?,
                 epoch: Epoch::decode(facts.epoch)?,
@@ -164,7 +169,7 @@ impl MemberRecord {
             },
             encoded,
             signature: Signature::decode(&message.signature)?,
-        })
+        })))
     }
 }
 

@@ -28,7 +28,7 @@ pub struct MemberMark {
 impl MemberMark {
     /// The mark of a member whose record is at hand.
     #[must_use]
-    pub const fn of(member: &Member) -> Self {
+    pub fn of(member: &Member) -> Self {
         let facts = member.record.facts();
         Self { node: facts.node, epoch: facts.epoch, incarnation: facts.incarnation, status: member.status }
     }
