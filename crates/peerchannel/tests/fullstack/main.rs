@@ -3,6 +3,7 @@
 
 mod directory;
 mod measured;
+mod model;
 mod places;
 mod rig;
 mod schedule;
@@ -13,15 +14,16 @@ use tokio::time::Instant;
 
 use measured::{Measured, mean, percentile};
 use rig::Rig;
-use schedule::{CRASHES, IDLE, PAYLOAD, PUBLISHERS, RATE, TRAFFIC};
+use schedule::{CRASHES, IDLE, PAYLOAD, PUBLISHERS, RATE, SETTLED, TRAFFIC};
 
 const SEED: u64 = 1;
 
 /// Runs the whole stack through the schedule.
 async fn whole_stack(seed: u64) -> Measured {
     let mut rig = Rig::start(seed).await;
-    rig.until(TRAFFIC.0).await;
+    rig.until(SETTLED).await;
     let degree = mean(rig.degrees().await.into_iter().map(|degree| degree as f64));
+    rig.until(TRAFFIC.0).await;
     let (first, further) = rig.copies().await;
     rig.publish(RATE, PUBLISHERS, PAYLOAD, TRAFFIC.1 - TRAFFIC.0).await;
 
@@ -78,6 +80,12 @@ async fn a_mesh_of_whole_nodes_keeps_its_promises() {
     let wall = std::time::Instant::now();
     let measured = whole_stack(SEED).await;
     println!("seed {SEED}, {:?} of real time\n{measured}", wall.elapsed());
+    let wall = std::time::Instant::now();
+    let model = model::model(SEED);
+    println!("the model, {:?} of real time", wall.elapsed());
+    for ((name, ours), (_, models)) in measured.rows().into_iter().zip(model.rows()) {
+        println!("{name:34}{ours:10.2}{models:10.2}{:+9.1} %", 100.0 * (models / ours - 1.0));
+    }
     assert!(measured.all_online_s < 11.0, "the last joins after 10 s\n{measured}");
     assert!(measured.neighbor_notice_max_s <= 9.5, "{measured}");
     assert!(measured.last_notice_s <= 15.0, "{measured}");

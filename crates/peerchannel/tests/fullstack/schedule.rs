@@ -19,7 +19,9 @@ pub(crate) const RATE: f64 = 2.0;
 pub(crate) const PUBLISHERS: usize = 16;
 pub(crate) const PAYLOAD: usize = 256;
 
-/// Seconds of each part.
+/// Seconds from the beginning. From here on the mesh keeps its shape.
+pub(crate) const SETTLED: u64 = 45;
+/// When messages are published.
 pub(crate) const TRAFFIC: (u64, u64) = (50, 70);
 /// Nothing is published, and positions are compared as rarely as they ever are.
 pub(crate) const IDLE: (u64, u64) = (190, 250);
