@@ -63,6 +63,24 @@ async fn an_idle_connection_costs_a_packet_each_way_per_keep_alive() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_connection_costs_ten_kilobytes_and_finds_the_path_mtu() {
+    let ethernet = Idle::new(Duration::from_millis(80), Conditions::default()).await;
+    let sent = [ethernet.dialer, ethernet.acceptor].map(|address| ethernet.network.sent(address));
+    let bytes = sent.each_ref().map(|sent| sent.bytes);
+    // Half a minute of keep-alives included.
+    assert!(bytes[0] < 6500 && bytes[1] < 5200, "{sent:?}");
+    assert_eq!(ethernet.at_dialer.stats().path_mtu, 1452);
+    assert_eq!(ethernet.at_acceptor.stats().path_mtu, 1452);
+
+    let tunnel = Conditions { datagram_max: 1392, ..Conditions::default() };
+    let tunnel = Idle::new(Duration::from_millis(80), tunnel).await;
+    assert_eq!(tunnel.at_dialer.stats().path_mtu, 1325, "WireGuard's 1420 less headers");
+    let least = Conditions { datagram_max: 1200, ..Conditions::default() };
+    let least = Idle::new(Duration::from_millis(80), least).await;
+    assert_eq!(least.at_dialer.stats().path_mtu, 1200, "the least that QUIC needs");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_peer_is_noticed_at_either_end_within_nine_and_a_half_seconds() {
     for rtt in [2, 100, 350] {
         for dies in [DIALER, ACCEPTOR] {
