@@ -9,6 +9,7 @@ mod ci;
 mod codegen;
 mod package;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 
@@ -27,6 +28,9 @@ usage: cargo xtask COMMAND
   codegen [--check]              compile proto/ into crates/wire/src/generated (or only compare)
   codegen --accept-breaking      the same, and make proto/ the new compatibility baseline
   bench [--quick] [FILTER]       run the benches and print ours beside raw, with the ratio
+  sim SCENARIO [OPTIONS]         thousands of nodes in virtual time; `sim --list` names the
+                                 scenarios, `sim --help` the options; --debug first: with assertions
+  sim suite [--quick]            the whole table of docs/simulation.md, continued where it stopped
   package [--verify]             pack every crate that is published (and build it from the package)
 ";
 
@@ -41,6 +45,12 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => test::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["ci"] => ci::run(),
+        ["sim", rest @ ..] => {
+            return sim::run(rest).unwrap_or_else(|message| {
+                eprintln!("xtask: {message}");
+                ExitCode::FAILURE
+            });
+        }
         ["package"] => package::run(package::Depth::Pack),
         ["package", "--verify"] => package::run(package::Depth::Build),
         [] | ["help" | "--help" | "-h"] => {

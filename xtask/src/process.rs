@@ -10,8 +10,15 @@ use crate::root;
 
 /// The cargo that started us, at the root of the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = cargo_here(args);
+    command.current_dir(root());
+    command
+}
+
+/// The cargo that started us, in the folder it was started in.
+pub(crate) fn cargo_here(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    command.args(args).current_dir(root());
+    command.args(args);
     command
 }
 

@@ -9,6 +9,7 @@ mod plan;
 pub mod plot;
 pub mod report;
 pub mod scenario;
+pub mod suite;
 mod world;
 
 mod directory;

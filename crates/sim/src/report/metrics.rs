@@ -20,8 +20,8 @@ pub struct Metric {
     pub unit: Unit,
     /// Which way it improves.
     pub better: Better,
-    /// What it is, in one line.
-    pub about: &'static str,
+    /// What it is, in one line, beginning with what it looks at: see [`METRICS`].
+    about: &'static str,
     /// Reads it from an outcome.
     measure: fn(&Outcome, &Part) -> Option<f64>,
 }
@@ -131,6 +131,12 @@ impl Metric {
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         METRICS.iter().find(|metric| metric.name == name)
+    }
+
+    /// What it is, in a few words.
+    #[must_use]
+    pub fn about(&self) -> &'static str {
+        self.about.split_once(": ").map_or(self.about, |(_, words)| words)
     }
 
     /// What a run measured; `None` if it did not.

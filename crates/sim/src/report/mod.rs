@@ -209,7 +209,7 @@ fn targets(scenario: &Scenario) -> Vec<Target> {
     }
     let usual = |name: &&str| {
         Metric::named(name).map(|metric| Target {
-            what: metric.about.to_owned(),
+            what: metric.about().to_owned(),
             metric,
             part: Part::default(),
             bound: None,

@@ -44,7 +44,7 @@ impl Row {
         let unmeasured = self.unmeasured();
         let verdict = match self.verdict {
             Verdict::Missed if unmeasured > 0 => {
-                format!("MISSED (not reached by {unmeasured} of {})", self.values.len())
+                format!("MISSED (no value in {unmeasured} of {})", self.values.len())
             }
             verdict => verdict.word().to_owned(),
         };
@@ -105,7 +105,7 @@ impl Report {
             let _ = writeln!(text, "\nseed {} did not pass", run.seed);
             for row in self.rows.iter().filter(|row| !row.is_met_by(*index)) {
                 let value =
-                    row.values[*index].map_or("not reached".to_owned(), |value| row.unit().show(value));
+                    row.values[*index].map_or("has no value".to_owned(), |value| row.unit().show(value));
                 let [target, ..] = row.cells();
                 let _ = writeln!(text, "  {} {value}, target {target}: {}", row.metric, row.what);
             }

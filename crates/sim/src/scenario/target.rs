@@ -118,7 +118,7 @@ impl TargetText {
         }
         let part = Part { from: self.from.map(Span::get), until: self.until.map(Span::get), mark: self.mark };
         Ok(Target {
-            what: self.what.unwrap_or_else(|| metric.about.to_owned()),
+            what: self.what.unwrap_or_else(|| metric.about().to_owned()),
             metric,
             part,
             bound: bound.filter(|_| judge),
