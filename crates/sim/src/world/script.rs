@@ -84,6 +84,7 @@ impl World {
         let (nodes, lasts) = self.begin(script, &what, place);
         let mark = &mut self.watch.marks[place];
         mark.nodes = nodes;
+        mark.until = what.passes_after().map(|lasts| mark.at + lasts.as_secs_f64());
         if let Some(lasts) = lasts {
             mark.until = Some(mark.at + lasts.as_secs_f64());
             self.queue.push(self.now + ns(lasts), NOBODY, Event::ScriptEnds(script));
@@ -271,6 +272,18 @@ impl World {
 }
 
 impl Happening {
+    /// How long it lasts, if it ends without anything that needs doing.
+    fn passes_after(&self) -> Option<Duration> {
+        match self {
+            Self::Join { over, .. } => Some(*over),
+            Self::RollingRestart { over, down, .. } => Some(*over + *down),
+            Self::RegionLoss { back, .. } => *back,
+            Self::Pause { stands, every: None, .. } => Some(*stands),
+            Self::Pause { lasts, .. } | Self::Swizzle { lasts, .. } => Some(*lasts),
+            _ => None,
+        }
+    }
+
     /// What people call it.
     fn name(&self) -> String {
         match self {
