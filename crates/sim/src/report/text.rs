@@ -1,5 +1,6 @@
 //! A report for people: a table, then what went wrong and how to see it again.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::outcome::{Outcome, VIOLATIONS_KEPT};
@@ -172,11 +173,15 @@ fn details(outcome: &Outcome) -> String {
         }
         text += &format!("\n{}", table.to_text());
     }
-    if !outcome.bytes_by_kind.is_empty() {
-        let mut kinds: Vec<(&String, &f64)> = outcome.bytes_by_kind.iter().collect();
+    for (when, rates) in
+        [("the whole run", outcome.bytes_by_kind.clone()), ("its last quarter", at_last(outcome))]
+    {
+        let mut kinds: Vec<(&String, &f64)> = rates.iter().filter(|(_, rate)| **rate >= 0.05).collect();
         kinds.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
         let kinds: Vec<String> = kinds.iter().map(|(kind, rate)| format!("{kind} {rate:.1}")).collect();
-        let _ = writeln!(text, "\nbytes per second and node: {}", kinds.join(", "));
+        if !kinds.is_empty() {
+            let _ = writeln!(text, "\nbytes per second and node in {when}: {}", kinds.join(", "));
+        }
     }
     let (reached, missed): (Vec<_>, Vec<_>) = outcome.sometimes.iter().partition(|(_, times)| **times > 0);
     if !reached.is_empty() {
@@ -192,6 +197,16 @@ fn details(outcome: &Outcome) -> String {
         let _ = writeln!(text, "\ntranscript {}", outcome.transcript);
     }
     text
+}
+
+/// What was sent, by kind, when all that happened early has passed.
+fn at_last(outcome: &Outcome) -> BTreeMap<String, f64> {
+    let late: Vec<_> = outcome.samples.iter().filter(|s| s.at >= outcome.duration_s * 0.75).collect();
+    let mut kinds: BTreeMap<String, f64> = BTreeMap::new();
+    for (kind, rate) in late.iter().flat_map(|sample| &sample.bytes_by_kind) {
+        *kinds.entry(kind.clone()).or_default() += rate / late.len() as f64;
+    }
+    kinds
 }
 
 fn shown_time(seconds: f64) -> String {

@@ -65,8 +65,10 @@ struct ConfigText {
     neighbors_low: Option<Whole<1, 64>>,
     neighbors_target: Option<Whole<1, 64>>,
     neighbors_high: Option<Whole<1, 64>>,
+    dialable_high: Option<Whole<1, 64>>,
     full_mesh_members_max: Option<Whole<1, 65>>,
     members_max: Option<Whole<2, 1_048_576>>,
+    passive_max: Option<Whole<1, 65_536>>,
     candidates_max: Option<Whole<8, 65_536>>,
     retention_bytes: Option<Whole<65_536, 4_294_967_295>>,
     origin_auth: Option<bool>,
@@ -82,6 +84,8 @@ struct ConfigText {
 enum Preset {
     Default,
     PeerChannel,
+    Lan,
+    Internet,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -295,13 +299,17 @@ impl ConfigText {
         let mut config = match self.preset {
             None | Some(Preset::Default) => peerchannel_mesh::Config::default(),
             Some(Preset::PeerChannel) => peerchannel_mesh::Config::peer_channel(),
+            Some(Preset::Lan) => peerchannel_mesh::Config::lan(),
+            Some(Preset::Internet) => peerchannel_mesh::Config::internet(),
         };
         replace!(self -> config {
             neighbors_low Whole::size,
             neighbors_target Whole::size,
             neighbors_high Whole::size,
+            dialable_high Whole::size,
             full_mesh_members_max Whole::size,
             members_max Whole::size,
+            passive_max Whole::size,
             candidates_max Whole::size,
             retention_bytes Whole::size,
             origin_auth bool::from,

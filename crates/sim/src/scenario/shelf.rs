@@ -51,7 +51,11 @@ impl Shelf {
         Scenario::parse(name, &self.text(name)?, |base| self.text(base))
     }
 
-    fn text(&self, name: &str) -> Result<String, ScenarioError> {
+    /// The text of the scenario of this name, for one that extends it.
+    ///
+    /// # Errors
+    /// [`ScenarioError::Unknown`] or [`ScenarioError::Unreadable`].
+    pub fn text(&self, name: &str) -> Result<String, ScenarioError> {
         let names = self.names()?;
         if !names.iter().any(|known| known == name) {
             return Err(ScenarioError::Unknown { name: name.to_owned(), near: nearest(name, &names) });

@@ -98,7 +98,7 @@ fn what_is_wrong_is_named_with_what_would_be_right() {
     check("[network]\nadmission = \"secret\"", &["secret", "`open`", "`password`"]);
     check("[network]\nlast_mile_ms = [5, 1]", &["map.last_mile_ms", "must be a range"]);
     check("[config]\nneighbors_low = 9", &["config", "low 9"]);
-    check("[config]\npreset = \"lan\"", &["lan", "`default`", "`peer-channel`"]);
+    check("[config]\npreset = \"moon\"", &["moon", "`default`", "`peer-channel`"]);
     check("[checks]\ndelta = true", &["delta", "write one such as"]);
     check("[checks]\ndelta = 3", &["delta", "false for no check"]);
     check("[resolver]\nmood = \"slow\"", &["resolver.mood", "set resolver.delay"]);

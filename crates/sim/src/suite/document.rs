@@ -33,6 +33,7 @@ pub fn document(sections: &[Section]) -> String {
     text += &format!("{}\n\n", verdict(sections));
     let mut table = Table::new([
         ("what", Side::Left),
+        ("nodes", Side::Right),
         ("target", Side::Left),
         ("mean", Side::Right),
         ("p99", Side::Right),
@@ -44,7 +45,7 @@ pub fn document(sections: &[Section]) -> String {
         for row in report.rows.iter().filter(|row| row.verdict != Verdict::Shown) {
             let what = format!("{}: {}", report.title, row.what);
             let command = format!("`{}`", report.command);
-            table.push(std::iter::once(what).chain(row.cells()).chain([command]));
+            table.push([what, report.nodes.to_string()].into_iter().chain(row.cells()).chain([command]));
         }
     }
     text += &table.to_markdown();

@@ -87,7 +87,7 @@ impl Changes {
 
 #[derive(Debug, Group)]
 pub(crate) struct SuiteOptions {
-    /// At most 1000 nodes and 3 seeds, not for the record: written to target/sim/quick.md.
+    /// At most 300 nodes and 2 seeds, not for the record: written to target/sim/quick.md.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these rows, by the names of their scenarios.

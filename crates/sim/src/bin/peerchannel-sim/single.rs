@@ -35,12 +35,10 @@ pub(crate) fn run(options: &Single) -> Result<Verdict, Failure> {
         print!("{}", report.to_text());
     }
     if let Some(earlier) = &earlier {
-        print!(
-            "\ncompared with {} of code {}\n{}",
-            earlier.scenario,
-            earlier.code,
-            Comparison::of(earlier, &report).to_text()
-        );
+        let comparison = Comparison::of(earlier, &report).to_text();
+        let text = format!("\ncompared with {} of code {}\n{comparison}", earlier.scenario, earlier.code);
+        // Stdout is for one of them: machines want nothing else on it.
+        if only_json { eprint!("{text}") } else { print!("{text}") }
     }
     if let Some(file) = &options.json {
         write(file, &json()?)?;

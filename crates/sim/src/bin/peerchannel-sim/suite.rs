@@ -12,9 +12,9 @@ use crate::args::SuiteOptions;
 use crate::{Failure, Verdict, child, write};
 
 /// Nodes of a row with `--quick` at most.
-const QUICK_NODES: usize = 1000;
+const QUICK_NODES: usize = 300;
 /// Seeds of a row with `--quick` at most.
-const QUICK_SEEDS: usize = 3;
+const QUICK_SEEDS: usize = 2;
 
 /// A row and what is to be run for it.
 struct Row {
