@@ -148,7 +148,7 @@ impl Metric {
 
 /// Rows of a report where a scenario names no other, if they were measured.
 pub const USUAL: [&str; 12] = [
-    "giant_share_min",
+    "giant_of_members_min",
     "components_end",
     "degree_in_bounds_end",
     "isolation_max_s",
@@ -181,6 +181,13 @@ pub const METRICS: &[Metric] = metrics! {
         |o, p| least(p.samples(o).map(|s| s.giant_share));
     "giant_share_end" Share More "part: share of running nodes in the largest component at its end"
         |o, p| p.samples(o).last().map(|s| s.giant_share);
+    "giant_of_members_min" Share More
+        "part: smallest share of members (nodes that had a neighbor) in the largest component"
+        |o, p| least(p.samples(o).filter_map(|s| {
+            let members = s.online + s.isolated;
+            // Before there are any, nobody is missing.
+            ratio(s.giant_share * s.up as f64, members as f64).map(|share| share.min(1.0))
+        }));
     "components_max" Plain Less "part: most components of the running nodes"
         |o, p| most(p.samples(o).map(|s| s.components as f64));
     "components_end" Plain Less "part: components of the running nodes at its end"
@@ -393,6 +400,17 @@ mod tests {
         assert_eq!(value("components_end", &part(0, 20)), Some(2.0));
         assert_eq!(value("settled_after_s", &part(12, 100)), Some(18.0));
         assert_eq!(value("settled_after_s", &part(31, 100)), None);
+    }
+
+    #[test]
+    fn who_has_not_joined_yet_is_not_missing_from_the_component() {
+        // Of ten that run, one is still joining and one has lost its last neighbor.
+        let sample =
+            Sample { up: 10, online: 8, isolated: 1, components: 3, giant_share: 0.8, ..Sample::default() };
+        let outcome = Outcome { samples: vec![sample], ..Outcome::default() };
+        let value = |name: &str| Metric::named(name).unwrap().of(&outcome, &Part::default()).unwrap();
+        assert!((value("giant_of_members_min") - 8.0 / 9.0).abs() < 1e-9);
+        assert!((value("giant_share_min") - 0.8).abs() < 1e-9);
     }
 
     #[test]

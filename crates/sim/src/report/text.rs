@@ -7,8 +7,10 @@ use crate::outcome::{Outcome, VIOLATIONS_KEPT};
 
 use super::{Report, Row, Run, Side, Table, Unit, Verdict};
 
-/// Violations shown per seed; the JSON has more of them.
-const VIOLATIONS_SHOWN: usize = 3;
+/// Rules of which a violation is shown per seed; the JSON has more of them.
+const RULES_SHOWN: usize = 5;
+/// Columns after which a list goes on in the next line.
+const COLUMNS: usize = 110;
 /// Failing seeds shown; the last line counts the others.
 const SEEDS_SHOWN: usize = 10;
 
@@ -131,17 +133,20 @@ impl Report {
     }
 }
 
+/// The first violation of each rule: a hundred of one kind must not hide the only one of another.
 fn violations(outcome: &Outcome) -> String {
     let mut text = String::new();
-    for violation in outcome.violations.iter().take(VIOLATIONS_SHOWN) {
+    let mut shown: Vec<&str> = Vec::new();
+    for violation in &outcome.violations {
+        if shown.len() == RULES_SHOWN || shown.contains(&violation.rule.as_str()) {
+            continue;
+        }
+        shown.push(&violation.rule);
         let place = violation.node.map(|node| format!(", node {node}")).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "  violation at {:.3} s{place}: {}: {}",
-            violation.at, violation.rule, violation.text
-        );
+        let (at, rule, what) = (violation.at, &violation.rule, &violation.text);
+        let _ = writeln!(text, "  violation at {at:.3} s{place}: {rule}: {what}");
     }
-    let rest = outcome.violations_total.saturating_sub(outcome.violations.len().min(VIOLATIONS_SHOWN) as u64);
+    let rest = outcome.violations_total.saturating_sub(shown.len() as u64);
     if rest > 0 {
         let _ = writeln!(text, "  and {rest} more; --json FILE has the first {VIOLATIONS_KEPT}");
     }
@@ -180,23 +185,38 @@ fn details(outcome: &Outcome) -> String {
         kinds.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
         let kinds: Vec<String> = kinds.iter().map(|(kind, rate)| format!("{kind} {rate:.1}")).collect();
         if !kinds.is_empty() {
-            let _ = writeln!(text, "\nbytes per second and node in {when}: {}", kinds.join(", "));
+            text += &list(&format!("bytes per second and node in {when}"), &kinds);
         }
     }
     let (reached, missed): (Vec<_>, Vec<_>) = outcome.sometimes.iter().partition(|(_, times)| **times > 0);
     if !reached.is_empty() {
         let reached: Vec<String> =
             reached.iter().map(|(branch, times)| format!("{branch} {times}")).collect();
-        let _ = writeln!(text, "\nreached: {}", reached.join(", "));
+        text += &list("reached", &reached);
     }
     if !missed.is_empty() {
-        let missed: Vec<&str> = missed.iter().map(|(branch, _)| branch.as_str()).collect();
-        let _ = writeln!(text, "never reached: {}", missed.join(", "));
+        let missed: Vec<String> = missed.iter().map(|(branch, _)| (*branch).clone()).collect();
+        text += &list("never reached", &missed);
     }
     if !outcome.transcript.is_empty() {
         let _ = writeln!(text, "\ntranscript {}", outcome.transcript);
     }
     text
+}
+
+/// A heading and what belongs under it, in lines that fit.
+fn list(heading: &str, words: &[String]) -> String {
+    let mut text = format!("\n{heading}:\n");
+    let mut line = String::from(" ");
+    for (index, word) in words.iter().enumerate() {
+        if line.chars().count() + word.chars().count() > COLUMNS {
+            text += &format!("{line}\n");
+            line = String::from(" ");
+        }
+        let comma = if index + 1 < words.len() { "," } else { "" };
+        line += &format!(" {word}{comma}");
+    }
+    text + &line + "\n"
 }
 
 /// What was sent, by kind, when all that happened early has passed.
