@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_wire::{
-    ControlFrame, DataFrame, DisconnectReason, Epoch, Features, LinkKind, MemberFacts, MemberName,
-    MemberRecord, MemberStatus, MeshId, NodeId,
+    ControlFrame, DataFrame, Disconnect, DisconnectReason, Epoch, Features, LinkKind, MemberFacts,
+    MemberName, MemberRecord, MemberStatus, MeshId, NodeId, RefuseReason,
 };
 
 use crate::aside::Asides;
@@ -25,7 +25,7 @@ use crate::inbound::Streams;
 use crate::input::{DialId, Input, Lane, LinkId};
 use crate::jobs::{Job, Jobs};
 use crate::kinds::Neighborhood;
-use crate::link::{Level, LinkState, Links};
+use crate::link::{Level, Link, LinkState, Links};
 use crate::members::{MemberView, Members};
 use crate::outgoing::Publishing;
 use crate::output::{Event, NeighborLoss, Output};
@@ -350,10 +350,21 @@ impl Node {
             ControlFrame::Direct { nonce, payload } => self.on_direct(now, id, nonce, payload),
             ControlFrame::DirectAck { nonce } => self.on_direct_ack(id, nonce),
             ControlFrame::Shuffle(shuffle) => self.on_shuffle(now, id, &shuffle),
+            // Its opener left the mesh while our Welcome was on the way.
+            ControlFrame::Refuse(refuse)
+                if refuse.reason == RefuseReason::LeavingMesh && !self.opened(id) =>
+            {
+                let reason = DisconnectReason::LeavingMesh;
+                self.on_disconnect(now, id, &Disconnect { reason, referrals: refuse.referrals });
+            }
             ControlFrame::Connect(_) | ControlFrame::Welcome(_) | ControlFrame::Refuse(_) => {
                 self.violation(now, id, "a handshake frame on a link that is up");
             }
         }
+    }
+
+    fn opened(&self, id: LinkId) -> bool {
+        self.links.get(id).is_some_and(Link::opened_by_us)
     }
 
     fn on_data(&mut self, now: Time, id: LinkId, frame: DataFrame) {
