@@ -23,7 +23,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after failed dials while the node has neighbors.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Longest pause while it has none and knows few nodes to try: docs/protocol.md section 3.4.
+/// Longest pause while it has none and knows few nodes to try: docs/protocol.md section 3.9.
 const BACKOFF_ISOLATED_MIN: Duration = Duration::from_secs(5);
 
 /// The same with many to try: about two dials a second in all.
@@ -35,8 +35,9 @@ const BACKOFF_LASTING: Duration = Duration::from_secs(60);
 /// Failures after which a candidate that came by hearsay is dropped.
 const FAILURES_MAX: u32 = 6;
 
-/// The same for one that never answered, while there are plenty of others.
-const FAILURES_OF_STRANGERS: u32 = 2;
+/// The same for one that never answered, while there are plenty of others: a dial that nobody
+/// answers costs more than a link.
+const FAILURES_OF_STRANGERS: u32 = 1;
 
 /// How long a node that was dropped for its failures is not taken up again by hearsay: nodes
 /// that cannot be dialed are told of as often as others.
@@ -78,6 +79,8 @@ pub(crate) struct Entry {
     found: Option<NodeId>,
     /// It was linked once.
     worked: bool,
+    /// Another member says that it can be dialed.
+    vouched: bool,
     failures: u32,
     not_before: Time,
     /// Since when it is being dialed.
@@ -152,6 +155,7 @@ impl Candidates {
             addresses: candidate.addresses,
             found: candidate.node,
             worked: false,
+            vouched: false,
             failures: 0,
             not_before: now,
             dialing: None,
@@ -164,11 +168,27 @@ impl Candidates {
         self.table.insert(key, entry);
     }
 
-    /// What was told of a node beside its addresses.
-    pub(crate) fn describe(&mut self, node: NodeId, coordinate: Option<Coordinate>, seen: Time) {
+    /// A shuffle told of it: so it can be dialed, is there, and somewhere.
+    pub(crate) fn vouch(&mut self, node: NodeId, coordinate: Option<Coordinate>, seen: Time) {
         if let Some(entry) = self.table.get_mut(&Key::Node(node)) {
+            entry.vouched = true;
             entry.coordinate = coordinate.or(entry.coordinate);
             entry.seen = entry.seen.max(seen);
+        }
+    }
+
+    /// It was a neighbor, which dialed this node or was dialed.
+    pub(crate) fn was_neighbor(
+        &mut self,
+        node: NodeId,
+        dialed: bool,
+        coordinate: Option<Coordinate>,
+        now: Time,
+    ) {
+        if let Some(entry) = self.table.get_mut(&Key::Node(node)) {
+            entry.worked |= dialed;
+            entry.coordinate = coordinate.or(entry.coordinate);
+            entry.seen = now;
         }
     }
 
@@ -257,12 +277,13 @@ impl Candidates {
         !shunned && self.table.get(&Key::Node(node)).is_none_or(|entry| entry.is_ready(now))
     }
 
-    /// A few to tell others of, with their ages.
+    /// A few to tell others of, with their ages: only such as can be dialed, as far as is known.
     pub(crate) fn to_tell(&self, count: usize, now: Time, chance: &mut Chance) -> Vec<ShuffledNode> {
         let told = self.table.iter().filter_map(|(key, entry)| {
             let Key::Node(node) = key else { return None };
             let age = now.since(entry.seen);
-            (entry.failures == 0 && age < TOLD_AGE_MAX).then_some((*node, entry, age))
+            let dialable = entry.worked || entry.vouched;
+            (dialable && entry.failures == 0 && age < TOLD_AGE_MAX).then_some((*node, entry, age))
         });
         let chosen = chance.sample(told.collect(), count);
         let told = |(node, entry, age): (NodeId, &Entry, Duration)| {
@@ -473,7 +494,8 @@ mod tests {
         for n in 1..=8 {
             candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
         }
-        assert!(!candidates.failed(key(1), None, false, Time::ZERO, &mut chance));
+        candidates.succeeded(key(2), node(2), ([127, 0, 0, 1], 3).into(), Time::ZERO);
+        assert!(!candidates.failed(key(2), None, false, Time::ZERO, &mut chance), "it worked once");
         assert!(candidates.failed(key(1), None, false, Time::ZERO, &mut chance), "given up");
         candidates.add(candidate(1), Source::Hearsay, Time::ZERO, &mut chance);
         assert!(!candidates.table.contains_key(&key(1)), "hearsay does not bring it back");
@@ -546,7 +568,7 @@ mod tests {
         }
         for (n, x) in [(1, 90_000), (2, 20_000), (3, 50_000)] {
             candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
-            candidates.describe(node(n), Some(at(x)), Time::ZERO);
+            candidates.vouch(node(n), Some(at(x)), Time::ZERO);
         }
         candidates.add(candidate(4), Source::Hearsay, Time::ZERO, &mut chance);
         let nearest =

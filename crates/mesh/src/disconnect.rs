@@ -175,10 +175,10 @@ impl Node {
     fn keep_as_candidate(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get(id) else { return };
         let (peer, coordinate, rtt) = (link.peer, link.coordinate, link.rtt);
-        let measured = link.round_trips.count() > 0;
+        let (dialed, measured) = (link.opened_by_us(), link.round_trips.count() > 0);
         let Some(address) = self.address_of(link) else { return };
         self.hear_of(now, &address, Source::Hearsay);
-        self.candidates.describe(peer, coordinate, now);
+        self.candidates.was_neighbor(peer, dialed, coordinate, now);
         if measured {
             self.candidates.note_measured(peer, rtt);
         }

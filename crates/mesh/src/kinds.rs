@@ -3,7 +3,7 @@
 //! Far links go to nodes drawn uniformly from all this node ever heard of; they hold the mesh
 //! together. Near links go to the nodes with the shortest round trips; they make it fast. Half
 //! of the target is far, and at least half of those are links that this node chose itself, so
-//! that nobody who dials it can surround it (docs/protocol.md section 3.4). None of this matters
+//! that nobody who dials it can surround it (docs/protocol.md section 3.5). None of this matters
 //! below ten members, where everyone is everyone's neighbor.
 
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use crate::input::{Candidate, DialId, LinkId};
 use crate::link::Link;
 use crate::node::Node;
 use crate::sampler::Sampler;
-use crate::swap::Swap;
+use crate::swap::{Swap, Trials};
 use crate::time::Time;
 
 /// Members from which on far and near links are told apart: below, every member can be every
@@ -44,6 +44,7 @@ pub(crate) struct Neighborhood {
     pub(crate) top_up: Option<Time>,
     pub(crate) swap: Swap,
     pub(crate) swap_pause: Duration,
+    pub(crate) trials: Trials,
     /// The dial that is to replace a far link.
     pub(crate) rotation: Option<DialId>,
     /// The link that is dropped if its peer still can do without it.
@@ -51,13 +52,14 @@ pub(crate) struct Neighborhood {
 }
 
 impl Neighborhood {
-    pub(crate) const fn new(sampler: Sampler) -> Self {
+    pub(crate) const fn new(sampler: Sampler, now: Time) -> Self {
         Self {
             sampler,
             dialable: false,
             top_up: None,
             swap: Swap::Idle,
             swap_pause: crate::swap::PAUSE_FIRST,
+            trials: Trials::new(now),
             rotation: None,
             pruning: None,
         }
@@ -95,10 +97,9 @@ impl Node {
     /// Gives back what [`anchors`](Self::anchors) told in an earlier run. A node without
     /// neighbors tries them first.
     pub fn add_anchors(&mut self, now: Time, anchors: Vec<Candidate>) {
-        for anchor in anchors.into_iter().take(ANCHORS) {
-            if anchor.node != Some(self.me.node) {
-                self.candidates.add(anchor, Source::Anchor, now, &mut self.chance);
-            }
+        let others = anchors.into_iter().filter(|anchor| anchor.node != Some(self.me.node));
+        for anchor in others.take(ANCHORS) {
+            self.candidates.add(anchor, Source::Anchor, now, &mut self.chance);
         }
         self.timers.set_by(crate::timers::Timer::Maintain, now);
     }

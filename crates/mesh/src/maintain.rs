@@ -133,7 +133,9 @@ impl Node {
             if self.dial(now, key, kind).is_none() {
                 break;
             }
-            self.note_topped_up(now);
+            if self.neighborhood.top_up.is_some_and(|at| at <= now) {
+                self.neighborhood.top_up = None;
+            }
         }
         let interval = if hungry { MAINTAIN_INTERVAL } else { SATISFIED_INTERVAL };
         let links = &self.links;
@@ -172,16 +174,17 @@ impl Node {
         match self.neighborhood.top_up {
             Some(at) => at <= now,
             None => {
-                self.neighborhood.top_up = Some(now + self.chance.jitter(TOP_UP_PAUSE));
+                self.set_top_up(now, have);
                 false
             }
         }
     }
 
-    fn note_topped_up(&mut self, now: Time) {
-        if self.neighborhood.top_up.is_some_and(|at| at <= now) {
-            self.neighborhood.top_up = Some(now + self.chance.jitter(TOP_UP_PAUSE));
-        }
+    /// The more links there are above the low limit, the less haste.
+    fn set_top_up(&mut self, now: Time, have: usize) {
+        let above = u32::try_from(have.saturating_sub(self.config.neighbors_low)).unwrap_or(2).min(2);
+        let pause = TOP_UP_PAUSE * 3u32.pow(above);
+        self.neighborhood.top_up = Some(now + self.chance.jitter(pause));
     }
 
     /// Orders a dial of a candidate that no link leads to.

@@ -160,7 +160,7 @@ impl Node {
             next_dial: 0,
             candidates: Candidates::new(config.passive_max, config.candidates_max),
             place: Place::default(),
-            neighborhood: Neighborhood::new(sampler),
+            neighborhood: Neighborhood::new(sampler, now),
             resolving: false,
             resolve_pause: Duration::ZERO,
             members: Members::new(config.members_max),

@@ -9,6 +9,10 @@ use peerchannel_wire::{Connect, LinkKind, RefuseReason};
 use crate::input::LinkId;
 use crate::node::Node;
 
+/// Links above the target with which a node still takes part in others' trials: one comes in for
+/// each that goes out, but not at the same time.
+const TRIALS_ABOVE_TARGET: usize = 1;
+
 /// What becomes of a Connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
@@ -39,7 +43,8 @@ impl Node {
         }
         // Who only looks for something better does not burden a node that has enough, unless
         // it looks better from here too.
-        if connect.kind == LinkKind::Trial && others > self.wanted() && !self.looks_near(id, connect) {
+        let enough = others > self.wanted() + TRIALS_ABOVE_TARGET;
+        if connect.kind == LinkKind::Trial && enough && !self.looks_near(id, connect) {
             self.stats.refused_trials += 1;
             return Room::Refused(RefuseReason::NodeBusy);
         }

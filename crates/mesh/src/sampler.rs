@@ -3,7 +3,7 @@
 //! Each slot keeps the node whose hash under the slot's own key is least. A node that is named a
 //! thousand times is as likely to be kept as one named once, so whoever shouts loudest does not
 //! become everyone's neighbor. The keys come from this node's seed: nobody can find ids that
-//! win. Far links are chosen from here (docs/protocol.md section 3.4).
+//! win. Far links are chosen from here (docs/protocol.md section 3.5).
 
 use peerchannel_wire::{NodeAddress, NodeId};
 

@@ -2,7 +2,7 @@
 //!
 //! Push only: where the walk ends its nodes are taken in, and nobody answers. A relay takes in
 //! two of them. From HyParView (section 4.3) and the limited push of Brahms
-//! (docs/protocol.md section 3.4).
+//! (docs/protocol.md section 3.8).
 
 use std::time::Duration;
 
@@ -85,9 +85,9 @@ impl Node {
             return;
         }
         let Some(to) = self.shuffle_link(None) else { return };
-        // Who was never dialed in all that time probably cannot be: others need not try.
+        // Only who can be dialed is told of: a dial that nobody answers is what costs most.
         let mut nodes = Vec::new();
-        if young || self.neighborhood.dialable {
+        if self.neighborhood.dialable {
             let me = NodeAddress::new(self.me.node, self.me.addresses.iter().copied());
             let coordinate = self.place.told();
             nodes.extend(me.map(|address| ShuffledNode { address, coordinate, age_s: 0 }));
@@ -152,7 +152,7 @@ impl Node {
         self.hear_of(now, &told.address, Source::Hearsay);
         let age = Duration::from_secs(told.age_s.into()).as_nanos();
         let seen = now.as_nanos().saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
-        self.candidates.describe(node, told.coordinate, Time::from_nanos(seen));
+        self.candidates.vouch(node, told.coordinate, Time::from_nanos(seen));
     }
 }
 

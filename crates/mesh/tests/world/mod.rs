@@ -23,8 +23,8 @@ use peerchannel_mesh::{
     Output, Time,
 };
 use peerchannel_wire::{
-    AdmissionRefusal, ChannelName, ControlFrame, DataFrame, DataLane, Epoch, FrameDecoder, LaneDecoder,
-    LaneEncoder, LinkNumber, MemberName, MeshId, NodeId, Signature, Transcript, decode_volatile,
+    AdmissionRefusal, ChannelName, ControlFrame, DataFrame, DataLane, Epoch, Features, FrameDecoder,
+    LaneDecoder, LaneEncoder, LinkNumber, MemberName, MeshId, NodeId, Signature, Transcript, decode_volatile,
     encode_datagram, limits, split_datagram,
 };
 
@@ -83,6 +83,12 @@ pub struct World {
     pub unjoined: BTreeSet<usize>,
     /// Wires, in the order they were made, that take longer than others.
     pub slow: BTreeMap<usize, Duration>,
+    /// One-way delays between nodes beyond the usual.
+    pub distance: BTreeMap<(usize, usize), Duration>,
+    /// What each node offers.
+    pub features: fn(usize) -> Features,
+    /// Something of the neighborhood feature was sent on a link without it.
+    pub spoke_without_feature: bool,
 }
 
 pub fn channel(name: &str) -> ChannelName {
@@ -124,6 +130,9 @@ impl World {
             frames: 0,
             unjoined: BTreeSet::new(),
             slow: BTreeMap::new(),
+            distance: BTreeMap::new(),
+            features: |_| Features::SUPPORTED,
+            spoke_without_feature: false,
         };
         for _ in 0..count {
             world.add(config, Vec::new());
@@ -514,7 +523,7 @@ impl World {
                 address: address(other),
                 number,
                 rtt: DELAY * 2,
-                features: peerchannel_wire::Features::SUPPORTED,
+                features: (self.features)(index) & (self.features)(target),
             });
             self.later(self.now + DELAY * 2, Happening::Input { node, input });
         }
@@ -522,7 +531,9 @@ impl World {
     }
 
     fn arrival(&self, wire: usize) -> Time {
-        self.now + DELAY + self.slow.get(&wire).copied().unwrap_or_default()
+        let [a, b] = &self.wires[wire].ends;
+        let distance = self.distance.get(&(a.node, b.node)).copied().unwrap_or_default();
+        self.now + DELAY + distance + self.slow.get(&wire).copied().unwrap_or_default()
     }
 
     fn other(&self, wire: usize, node: usize, link: LinkId) -> usize {
@@ -533,6 +544,16 @@ impl World {
     fn send_control(&mut self, index: usize, link: LinkId, frame: &ControlFrame) {
         let Some(wire) = self.by_link.get(&(index, link)).copied() else { return };
         self.frames += 1;
+        let [a, b] = &self.wires[wire].ends;
+        if !((self.features)(a.node) & (self.features)(b.node)).contains(Features::NEIGHBORHOOD) {
+            self.spoke_without_feature |= match frame {
+                ControlFrame::Shuffle(_) => true,
+                ControlFrame::Pong(pong) => pong.coordinate.is_some() || pong.balance.is_some(),
+                ControlFrame::Connect(connect) => connect.coordinate.is_some(),
+                ControlFrame::Welcome(welcome) => welcome.coordinate.is_some(),
+                _ => false,
+            };
+        }
         let bytes = frame.encode();
         assert!(bytes.len() <= limits::CONTROL_FRAME_MAX, "a control frame of {} bytes", bytes.len());
         let to = self.other(wire, index, link);

@@ -163,7 +163,8 @@ impl World {
             sample.degree_min = sample.degree_min.min(degree);
             sample.degree_max = sample.degree_max.max(degree);
             links += degree;
-            within += usize::from(degree >= low && degree <= self.neighbors_max(node));
+            // Stricter than what is allowed for a moment: what a settled mesh should have.
+            within += usize::from(degree >= low && degree <= self.plan.config.neighbors_high);
             members += host.core.as_ref().map_or(0, |core| core.stats().members);
             if let Some(since) = host.life_story.alone {
                 sample.isolated += 1;
@@ -185,8 +186,10 @@ impl World {
     }
 
     /// Most neighbors a node may have.
-    fn neighbors_max(&self, _node: u32) -> usize {
-        self.plan.checks.neighbors_max.unwrap_or(self.plan.config.neighbors_high)
+    fn neighbors_max(&self, node: u32) -> usize {
+        let core = self.hosts[node as usize].core.as_ref();
+        let now = core.map_or(self.plan.config.neighbors_high, |core| core.neighbors_max_now());
+        self.plan.checks.neighbors_max.unwrap_or(now)
     }
 
     /// Both ends of a settled link agree.
@@ -346,6 +349,20 @@ impl World {
                 let stats = core.stats();
                 self.watch.counts.repairs += stats.repairs;
                 self.watch.counts.overloads += stats.overloads;
+                for (branch, times) in [
+                    ("core: retried in isolation", stats.isolated_retries),
+                    ("core: refused for want of room", stats.refused_full),
+                    ("core: refused by quota", stats.refused_by_quota),
+                    ("core: refused a trial", stats.refused_trials),
+                    ("core: made room for an urgent node", stats.evicted_for_urgent),
+                    ("core: pruned", stats.pruned),
+                    ("core: swapped", stats.swaps),
+                    ("core: a trial brought nothing", stats.swaps_failed),
+                    ("core: rotated", stats.rotations),
+                    ("core: began a shuffle", stats.shuffles_sent),
+                ] {
+                    self.watch.reached_times(branch, times);
+                }
             }
         }
         self.check_quiet();
