@@ -79,7 +79,7 @@ pub struct Mark {
 /// Of the whole picture, in pixels: fits a page of documentation.
 const WIDTH: f64 = 960.0;
 /// Left of the panels: the numbers of the axis.
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 76.0;
 /// Right of the panels: the legend.
 const RIGHT: f64 = 176.0;
 /// Height of one panel's drawing area.

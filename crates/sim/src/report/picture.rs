@@ -5,6 +5,8 @@ use crate::plot::{Curve, Mark, Panel, Plot, Scale};
 
 /// Kinds of traffic that have a curve of their own.
 const KINDS_DRAWN: usize = 3;
+/// Samples over which copies are compared with deliveries.
+const COPIES_SAMPLES: usize = 10;
 /// Messages further apart than this share of the run are not joined by a line.
 const PAUSE_SHARE: f64 = 0.1;
 
@@ -33,7 +35,7 @@ pub fn picture(title: &str, outcome: &Outcome, neighbors: (usize, usize)) -> Plo
             ..panel("neighbors of a node", "", Scale::Linear)
         },
         Panel {
-            curves: vec![delivered("redundancy", outcome, |s| s.redundancy)],
+            curves: vec![copies(outcome)],
             levels: vec![level("perfect".to_owned(), 1.0)],
             ..panel("copies received per delivery", "", Scale::Linear)
         },
@@ -87,6 +89,19 @@ fn delivered(name: &str, outcome: &Outcome, value: impl Fn(&Sample) -> f64) -> C
         points.push((sample.at, value(sample)));
     }
     Curve { name: name.to_owned(), points }
+}
+
+/// Copies per delivery over a few samples at a time: the copies of one message are often counted in
+/// the sample after its deliveries.
+fn copies(outcome: &Outcome) -> Curve {
+    let point = |recent: &[Sample]| {
+        let delivered: f64 = recent.iter().map(|sample| sample.delivered as f64).sum();
+        let received: f64 = recent.iter().map(|sample| sample.redundancy * sample.delivered as f64).sum();
+        let at = recent.last().map_or(0.0, |sample| sample.at);
+        (at, if delivered > 0.0 { received / delivered } else { f64::NAN })
+    };
+    let points = outcome.samples.windows(COPIES_SAMPLES).map(point).collect();
+    Curve { name: "redundancy".to_owned(), points }
 }
 
 /// All that was sent, and what most of it was.
