@@ -33,6 +33,11 @@ impl Chance {
         base * thousandths / 1000
     }
 
+    /// Uniform from nothing to `span`.
+    pub(crate) fn within(&mut self, span: Duration) -> Duration {
+        span * u32::try_from(self.below(1001)).unwrap_or(0) / 1000
+    }
+
     /// Up to `count` items in random order.
     pub(crate) fn sample<T>(&mut self, mut items: Vec<T>, count: usize) -> Vec<T> {
         let mut chosen = Vec::new();

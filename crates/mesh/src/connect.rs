@@ -17,7 +17,7 @@ use crate::candidates::Source;
 use crate::coordinate::RoundTrips;
 use crate::input::{DialFailure, DialId, LinkId, LinkOpened};
 use crate::link::{Level, Link, LinkState};
-use crate::node::Node;
+use crate::node::{Errand, Node};
 use crate::output::{CloseCause, Event, NeighborLoss, Output};
 use crate::quota::Room;
 use crate::shuffle::Credit;
@@ -47,6 +47,12 @@ pub(crate) const PAUSE_AFTER_PRUNE: Duration = Duration::from_secs(60);
 /// A node that was dropped, or that left, is not dialed again before this.
 pub(crate) const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
 
+/// How long a link that mends a split is not dropped for another's sake.
+const HEALING: Duration = Duration::from_secs(30);
+
+/// Links above the limit that are taken in to mend a split. A guess: one is enough.
+const HEALING_MAX: usize = 4;
+
 enum Verdict {
     KeepNew { drop: Option<LinkId> },
     KeepOld,
@@ -57,14 +63,21 @@ enum Verdict {
 impl Node {
     pub(crate) fn on_link_opened(&mut self, now: Time, opened: &LinkOpened) {
         let dial = opened.dial.and_then(|id| self.dials.remove(&id));
-        let purpose = match &dial {
-            Some(dial) if dial.candidate.is_none() => LinkPurpose::Direct,
-            _ => LinkPurpose::Neighbor,
-        };
+        let errand = dial.as_ref().map(|dial| dial.errand);
+        let purpose =
+            if errand == Some(Errand::Direct) { LinkPurpose::Direct } else { LinkPurpose::Neighbor };
+        if errand == Some(Errand::Audit) {
+            // It is there: that was all.
+            return self.order(Output::Close { link: opened.link, cause: CloseCause::Done });
+        }
+        if errand == Some(Errand::Heal) {
+            self.reservoir.answered(opened.peer, now);
+        }
         if let Some(key) = dial.as_ref().and_then(|dial| dial.candidate) {
             self.candidates.succeeded(key, opened.peer, opened.address, now);
         }
-        if self.is_closing() || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
+        let closed = self.is_closing() || self.is_resting();
+        if closed || opened.peer == self.me.node || self.links.len() >= LINKS_MAX {
             self.dial_came_to_nothing(now, opened.dial, None);
             return self.order(Output::Close { link: opened.link, cause: CloseCause::Unwanted });
         }
@@ -93,6 +106,7 @@ impl Node {
             acked: std::collections::BTreeMap::new(),
             progress: now,
             slow: false,
+            debt: crate::gossip::Debt::default(),
             useful: 0,
             duplicates: 0,
             ping: None,
@@ -104,6 +118,14 @@ impl Node {
             shuffles: Credit::new(now),
         });
         self.timers.set(Timer::Link(opened.link), now + self.config.connect_timeout);
+        if opened.dial.is_none() {
+            self.found_dialable(now);
+        }
+        if errand == Some(Errand::Heal)
+            && let Some(link) = self.links.get_mut(opened.link)
+        {
+            link.debt.heals_until = Some(now + HEALING);
+        }
         if opened.dial.is_some() {
             self.send_connect(opened.link);
         }
@@ -122,7 +144,7 @@ impl Node {
             urgent,
             kind: link.kind,
             coordinate,
-            healing: false,
+            healing: link.debt.heals_until.is_some(),
             member,
         };
         self.control(id, ControlFrame::Connect(connect));
@@ -155,7 +177,14 @@ impl Node {
                 // The replaced link frees its own place.
                 let others: Vec<LinkId> =
                     self.links.flooding().map(|l| l.id).filter(|l| Some(*l) != drop).collect();
-                let room = self.room_for(id, &connect, others.len());
+                // From another part of a split mesh: a few are taken in above the limit.
+                let heals = connect.healing
+                    && !self.members.is_alive(peer)
+                    && others.len() < self.config.neighbors_high + HEALING_MAX;
+                if heals && let Some(link) = self.links.get_mut(id) {
+                    link.debt.heals_until = Some(now + HEALING);
+                }
+                let room = if heals { Room::Free } else { self.room_for(id, &connect, others.len()) };
                 if let Room::Refused(reason) = room {
                     return self.refuse(now, id, reason);
                 }
@@ -286,9 +315,9 @@ impl Node {
         link.progress = now;
         self.timers.cancel(&Timer::Link(id));
         self.order(Output::Establish { link: id, number });
-        self.suspects.clear(peer);
-        self.timers.cancel(&Timer::Suspect(peer));
         debug_assert!(peer != self.me.node, "nobody is its own neighbor");
+        self.acquit(peer);
+        self.members.set_linked(peer, true);
         if purpose == LinkPurpose::Direct {
             self.timers.set(Timer::Link(id), now + crate::direct::DIRECT_IDLE);
             return self.send_waiting_directs(now, peer, id);
@@ -302,7 +331,7 @@ impl Node {
         if joining {
             self.tell_or_owe_baseline(now, id);
         }
-        self.send_members(id);
+        self.start_members(now, id);
         self.send_acks(id);
         self.send_unconfirmed(now, id);
         self.send_waiting_directs(now, peer, id);
@@ -379,7 +408,11 @@ impl Node {
                 }
             }
         } else if let Some(node) = dial.node {
-            self.fail_waiting_directs(node);
+            match dial.errand {
+                Errand::Audit => return self.audit_failed(now, node, &failure),
+                Errand::Heal => return self.reservoir.failed(node, now, &mut self.chance),
+                Errand::Direct | Errand::Neighbor => self.fail_waiting_directs(node),
+            }
         }
         // Whoever left in the meantime is not expected to answer.
         let left = dial.node.is_some_and(|node| {

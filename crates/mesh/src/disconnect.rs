@@ -76,7 +76,7 @@ impl Node {
         link.state = LinkState::Draining(disconnect.reason);
         link.verdict = Some(NeighborLoss::Disconnected(disconnect.reason));
         let drained = link.lanes_finished >= 2;
-        if disconnect.reason == DisconnectReason::LeavingMesh {
+        if matches!(disconnect.reason, DisconnectReason::LeavingMesh | DisconnectReason::Suspended) {
             self.forget_candidate(peer);
         } else {
             self.keep_as_candidate(now, id);
@@ -153,8 +153,13 @@ impl Node {
             inbound.forget_link(id);
         }
         self.fail_sent_directs(id);
-        if was_up && matches!(verdict, NeighborLoss::Lost(_)) {
-            self.suspect(now, peer);
+        let lost = was_up && matches!(verdict, NeighborLoss::Lost(_));
+        let suspected = lost && self.suspect(now, peer);
+        if lost && self.reservoir.lost_link(now, self.links.flooding().count()) {
+            self.split_suspected(now);
+        }
+        if !suspected && self.links.up_to(peer).is_none() {
+            self.members.set_linked(peer, false);
         }
         if verdict == NeighborLoss::Disconnected(DisconnectReason::LeavingMesh)
             && let Some(epoch) = epoch

@@ -20,6 +20,11 @@ impl Node {
         }
         self.leaving = Leaving::Committing;
         self.fail_all_directs();
+        if self.is_suspended() {
+            // Somebody must hear of it: the first link that comes up is told goodbye.
+            self.resume(now);
+            self.goodbye_wants_link = true;
+        }
         if self.all_said() {
             self.say_goodbye(now);
         } else {
@@ -36,7 +41,7 @@ impl Node {
     /// Whether what this node published is committed, or at least on its way where nobody
     /// acknowledges it.
     fn all_said(&self) -> bool {
-        self.publishing.all_committed() && !self.jobs.sign_asides()
+        self.publishing.all_committed() && !self.jobs.sign_asides() && !self.goodbye_wants_link
     }
 
     /// Goes on leaving once nothing keeps it any more.

@@ -60,6 +60,7 @@
 //! ```
 
 mod aside;
+mod audit;
 mod baseline;
 mod candidates;
 mod chance;
@@ -70,6 +71,8 @@ mod direct;
 mod disconnect;
 mod filter;
 mod flood;
+mod gossip;
+mod health;
 mod inbound;
 mod input;
 mod jobs;
@@ -89,13 +92,18 @@ mod publish_error;
 mod quota;
 mod reconcile;
 mod repair;
+mod reservoir;
 mod retention;
+mod roster;
 mod sampler;
 mod shuffle;
 mod stats;
+mod suspend;
+mod suspicion;
 mod swap;
 mod time;
 mod timers;
+mod wake;
 
 pub use config::{Config, ConfigError, NEIGHBORS_MAX};
 pub use filter::{Filter, FilterView, Origination, Verdict};
@@ -106,6 +114,7 @@ pub use output::{
     CloseCause, Delivery, DeliveryLane, DirectError, Event, Farewell, GapReason, MemberLoss, NeighborLoss,
     Output, VOLATILE_LIFETIME,
 };
+pub use presence::MetadataTooLong;
 pub use publish_error::{PublishError, Published};
 pub use stats::Stats;
 pub use time::Time;

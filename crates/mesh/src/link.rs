@@ -25,6 +25,7 @@ use peerchannel_wire::{
 };
 
 use crate::coordinate::RoundTrips;
+use crate::gossip::Debt;
 use crate::input::{DialId, LinkId};
 use crate::output::NeighborLoss;
 use crate::shuffle::Credit;
@@ -101,6 +102,8 @@ pub(crate) struct Link {
     pub(crate) progress: Time,
     /// A neighbor that does not keep up no longer slows `publish` down.
     pub(crate) slow: bool,
+    /// What is owed to the neighbor of the member table.
+    pub(crate) debt: Debt,
     /// First copies of messages that came by this link.
     pub(crate) useful: u64,
     /// Further copies.

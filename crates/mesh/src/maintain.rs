@@ -10,7 +10,7 @@ use peerchannel_wire::{LinkKind, LinkPurpose, NodeAddress};
 
 use crate::candidates::{Key, Source};
 use crate::input::{Candidate, DialId};
-use crate::node::{Dial, Node};
+use crate::node::{Dial, Errand, Node};
 use crate::output::Output;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -66,7 +66,7 @@ impl Node {
 
     /// The time has come to ask, or to ask again where no answer came.
     pub(crate) fn resolve(&mut self, now: Time) {
-        if self.is_closing() {
+        if self.is_closing() || self.is_resting() {
             return;
         }
         self.resolving = true;
@@ -118,7 +118,7 @@ impl Node {
     }
 
     pub(crate) fn maintain(&mut self, now: Time) {
-        if self.is_closing() {
+        if self.is_closing() || self.is_resting() {
             return;
         }
         self.shed(now);
@@ -191,7 +191,7 @@ impl Node {
     pub(crate) fn dial(&mut self, now: Time, key: Key, kind: LinkKind) -> Option<DialId> {
         let node = if let Key::Node(node) = key { Some(node) } else { None };
         debug_assert!(node.is_none_or(|node| !self.links.reaches(node)), "no neighbor is dialed");
-        let dial = self.new_dial(Dial { candidate: Some(key), node, kind });
+        let dial = self.new_dial(Dial { candidate: Some(key), node, kind, errand: Errand::Neighbor });
         let Some(candidate) = self.candidates.dial(key, dial, now) else {
             self.dials.remove(&dial);
             return None;
@@ -214,7 +214,8 @@ impl Node {
         debug_assert!(
             self.links.iter().all(|l| l.peer != node || l.purpose == LinkPurpose::Direct || !l.is_up())
         );
-        let dial = self.new_dial(Dial { candidate: None, node: Some(node), kind: LinkKind::Near });
+        let errand = Errand::Direct;
+        let dial = self.new_dial(Dial { candidate: None, node: Some(node), kind: LinkKind::Near, errand });
         self.order(Output::Dial { dial, candidate });
     }
 }

@@ -242,6 +242,22 @@ pub enum Event {
         /// Its join.
         epoch: Epoch,
     },
+    /// A member says something new of itself: its name, its addresses, its metadata, or that it
+    /// suspends or resumes. `Node::members` tells what.
+    MemberChanged {
+        /// The node.
+        node: NodeId,
+        /// The name it shows now.
+        name: MemberName,
+    },
+    /// The node was told of the members that its first neighbor knows: what `Node::members`
+    /// tells from here on is up to date. Once in a join.
+    MembersKnown {
+        /// How many members the mesh has, this node included.
+        members: usize,
+        /// Whether each of them is in the table; if not, the number is an estimate.
+        complete: bool,
+    },
     /// A member is gone.
     MemberDown {
         /// The node.

@@ -1,55 +1,88 @@
-//! Presence: member records spread by gossip, and how a member is judged to have failed.
+//! Presence: what a node says of itself, and what it makes of what others say of members.
 //!
-//! A link that breaks makes its peer *suspect*. It is reported as failed only after other
-//! neighbors could not get an answer from it either (docs/protocol.md section 3, failure).
+//! Statements travel by [`gossip`](crate::gossip), whole tables are compared by
+//! [`roster`](crate::roster), and who stopped answering is judged by
+//! [`suspicion`](crate::suspicion) (docs/protocol.md sections 3.5 and 5).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerchannel_wire::{ControlFrame, Epoch, Member, MemberRecord, MemberStatus, NodeId};
+use bytes::Bytes;
+use peerchannel_wire::limits::MEMBER_METADATA_MAX;
+use peerchannel_wire::{
+    Epoch, Features, Member, MemberFacts, MemberMark, MemberName, MemberRecord, MemberStatus, NodeId,
+};
+use thiserror::Error;
 
 use crate::input::LinkId;
 use crate::jobs::Job;
 use crate::link::LinkState;
-use crate::members::Change;
+use crate::members::{Change, FACTS_INTERVAL};
 use crate::node::{Leaving, Node};
 use crate::output::{Event, MemberLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
-/// Neighbors asked about a suspect.
-const PROBES: usize = 3;
+/// Own changes that come closer together than this are one change.
+const OWN_PAUSE: Duration = Duration::from_millis(100);
 
-/// Shortest wait for the answers of indirect probes.
-const PROBE_MIN: Duration = Duration::from_millis(300);
+/// How soon it is told that this node can be dialed: nobody waits for it.
+const DIALABLE_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a node without neighbors waits before it believes that the last one failed: it
-/// may be this node's own network that is gone.
-const ISOLATED_SUSPICION: Duration = Duration::from_millis(500);
+/// How often a node whose sample has room looks whether a finer one fits.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Indirect probes answered for others at once.
-const PROBES_FOR_OTHERS_MAX: usize = 256;
+/// Over how long those that belong to a finer sample again say so.
+const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Bytes of records put into one frame: half of what a control frame may have.
-const MEMBERS_FRAME_BYTES: usize = 32 * 1024;
-
-/// Suspects, and probes made on behalf of others.
-#[derive(Debug, Default)]
-pub(crate) struct Suspects {
-    // By suspect: the nonce of its probes.
-    table: BTreeMap<NodeId, u64>,
-    // By the nonce of our ping: who asked, with which nonce.
-    for_others: BTreeMap<u64, (LinkId, u64)>,
-}
-
-impl Suspects {
-    pub(crate) fn clear(&mut self, node: NodeId) {
-        self.table.remove(&node);
-    }
+/// Metadata that is too long. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("metadata of {size} bytes: a member may have {limit}, because every member keeps it")]
+#[non_exhaustive]
+pub struct MetadataTooLong {
+    /// Its size.
+    pub size: usize,
+    /// The limit.
+    pub limit: usize,
 }
 
 impl Node {
     // ---- our own record ----------------------------------------------------
+
+    /// Shows another name from now on. Changes within a tenth of a second are one.
+    pub fn set_name(&mut self, now: Time, name: MemberName) {
+        if self.me.name != name {
+            self.me.name = name;
+            self.change_own_record(now, Duration::ZERO);
+        }
+    }
+
+    /// Says something of this node to all members, in place of what was said before: at most
+    /// 512 bytes, which every member keeps. Changes within a tenth of a second are one; more
+    /// than one a second, after the first five, may take seconds to spread.
+    ///
+    /// # Errors
+    /// [`MetadataTooLong`], and nothing changes.
+    pub fn set_metadata(&mut self, now: Time, metadata: Bytes) -> Result<(), MetadataTooLong> {
+        if metadata.len() > MEMBER_METADATA_MAX {
+            return Err(MetadataTooLong { size: metadata.len(), limit: MEMBER_METADATA_MAX });
+        }
+        if self.metadata != metadata {
+            self.metadata = metadata;
+            self.change_own_record(now, Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn own_facts(&self) -> MemberFacts {
+        MemberFacts {
+            addresses: self.me.addresses.clone(),
+            metadata: self.metadata.clone(),
+            dialable: self.dialable,
+            suspended: self.is_suspended(),
+            ..MemberFacts::new(self.me.node, self.me.epoch, self.incarnation, self.me.name.clone())
+        }
+    }
 
     pub(crate) fn sign_own_record(&mut self) {
         let unsigned = self.own_facts().unsigned();
@@ -58,17 +91,28 @@ impl Node {
         self.order(Output::Sign { job, transcript });
     }
 
-    pub(crate) fn change_own_record(&mut self) {
+    /// Has a change signed and told, with whatever else changes by then.
+    pub(crate) fn change_own_record(&mut self, now: Time, within: Duration) {
+        let at = (now + within).max(self.own_changed + OWN_PAUSE);
+        self.timers.set_by(Timer::OwnRecord, at);
+    }
+
+    pub(crate) fn on_own_record_due(&mut self, now: Time) {
+        self.own_changed = now;
         self.incarnation = self.incarnation.saturating_add(1);
         self.sign_own_record();
     }
 
-    pub(crate) fn on_record_signed(&mut self, _now: Time, record: MemberRecord) {
+    pub(crate) fn on_record_signed(&mut self, now: Time, record: MemberRecord) {
         if record.facts().incarnation != self.incarnation {
             return; // a newer one is being signed
         }
-        self.record = Some(record.clone());
-        self.spread(&Member { status: MemberStatus::Alive, record }, None);
+        let suspended = record.facts().suspended;
+        self.record = Some(record);
+        self.spread(now, self.me.node, None);
+        if suspended {
+            return self.go_on_break(now);
+        }
         let waiting: Vec<LinkId> = self
             .links
             .iter()
@@ -80,35 +124,15 @@ impl Node {
         }
     }
 
-    // ---- gossip ------------------------------------------------------------
-
-    /// Tells a new neighbor of every member, those that are gone included: it may know better.
-    pub(crate) fn send_members(&mut self, id: LinkId) {
-        let mut frames = Vec::new();
-        let (mut chunk, mut bytes) = (Vec::new(), 0);
-        for member in self.members.iter() {
-            bytes += member.record.encoded_len();
-            chunk.push(member.clone());
-            if bytes >= MEMBERS_FRAME_BYTES || chunk.len() == peerchannel_wire::limits::POSITIONS_MAX {
-                frames.push(ControlFrame::Members(std::mem::take(&mut chunk)));
-                bytes = 0;
-            }
-        }
-        if !chunk.is_empty() {
-            frames.push(ControlFrame::Members(chunk));
-        }
-        for frame in frames {
-            self.control(id, frame);
+    /// Somebody dialed this node: whoever is to be checked by a dial may be.
+    pub(crate) fn found_dialable(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.dialable, true) {
+            let within = self.chance.within(DIALABLE_WITHIN);
+            self.change_own_record(now, within);
         }
     }
 
-    fn spread(&mut self, member: &Member, except: Option<LinkId>) {
-        for link in self.links.flooding_ids() {
-            if Some(link) != except {
-                self.control(link, ControlFrame::Members(vec![member.clone()]));
-            }
-        }
-    }
+    // ---- what others say ---------------------------------------------------
 
     pub(crate) fn on_members(&mut self, now: Time, from: LinkId, members: Vec<Member>) {
         for member in members {
@@ -123,21 +147,22 @@ impl Node {
         record: MemberRecord,
         status: MemberStatus,
     ) {
-        if record.facts().node == self.me.node {
-            return self.refute(&record, status);
+        let node = record.facts().node;
+        if node == self.me.node {
+            return self.refute(now, &record, status);
         }
         let member = Member { status, record };
-        if self.members.knows_record(&member.record) {
+        let linked = self.links.reaches(node);
+        if self.members.knows_record(&member.record) || !self.members.is_news(&member, linked) {
             return self.take_statement(now, from, member);
         }
         if !self.jobs.has_room(member.record.encoded_len()) {
             return self.overloaded("verifications");
         }
-        let signer = member.record.facts().node;
         let transcript = member.record.transcript(&self.me.mesh);
         let signature = *member.record.signature();
         let job = self.jobs.add(Job::VerifyMember { from, member });
-        self.order(Output::Verify { job, signer, transcript, signature });
+        self.order(Output::Verify { job, signer: node, transcript, signature });
     }
 
     pub(crate) fn on_member_verified(&mut self, now: Time, from: LinkId, member: Member, valid: bool) {
@@ -159,55 +184,128 @@ impl Node {
         {
             // We talk to it right now: let it answer the report itself.
             let link = link.id;
-            return self.control(link, ControlFrame::Members(vec![member]));
+            return self.control(link, peerchannel_wire::ControlFrame::Members(vec![member]));
         }
         self.apply(now, Some(from), &member);
     }
 
-    fn apply(&mut self, now: Time, from: Option<LinkId>, member: &Member) {
+    pub(crate) fn apply(&mut self, now: Time, from: Option<LinkId>, member: &Member) {
         let facts = member.record.facts().clone();
-        let change = self.members.apply(member.clone(), now);
+        let node = facts.node;
+        let level = self.members.level();
+        let linked = self.links.reaches(node);
+        let change = self.members.apply(member.clone(), linked, now);
+        if self.members.level() != level {
+            self.timers.set_by(Timer::Sample, now + SAMPLE_INTERVAL);
+        }
         match change {
-            Change::Nothing => return,
-            Change::Full => return self.overloaded("members"),
-            Change::Contradicted => {
-                // Its sender has not heard that the node is gone; perhaps we are wrong.
-                let known = self.members.get(facts.node).cloned();
-                if let (Some(known), Some(from)) = (known, from)
-                    && self.links.get(from).is_some_and(|link| link.carries_floods())
-                {
-                    self.control(from, ControlFrame::Members(vec![known]));
+            Change::Nothing => {
+                if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
+                    link.debt.settle(node);
                 }
                 return;
             }
+            Change::Outside => return,
+            Change::Contradicted => return self.contradict(now, from, node),
             Change::Up => {
-                self.tell(Event::MemberUp { node: facts.node, name: facts.name, epoch: facts.epoch });
+                self.tell(Event::MemberUp { node, name: facts.name, epoch: facts.epoch });
             }
-            Change::Facts => {}
+            Change::Facts => self.tell(Event::MemberChanged { node, name: facts.name }),
             Change::Down => {
-                let loss =
-                    if member.status == MemberStatus::Left { MemberLoss::Left } else { MemberLoss::Failed };
-                self.tell(Event::MemberDown { node: facts.node, name: facts.name, loss });
+                let left = member.status == MemberStatus::Left;
+                let loss = if left { MemberLoss::Left } else { MemberLoss::Failed };
+                self.tell(Event::MemberDown { node, name: facts.name, loss });
+                if !left && self.reservoir.lost_member(now, self.members.alive()) {
+                    self.split_suspected(now);
+                }
             }
         }
+        if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
+            link.debt.settle(node);
+        }
         if member.status == MemberStatus::Alive {
-            if let Some(address) = member.record.address() {
+            self.acquit(node);
+            if let Some(address) = member.record.address()
+                && !facts.suspended
+            {
                 self.hear_of_member(now, &address);
+                self.reservoir.remember(&address, now);
             }
             self.member_places_changed(now);
         } else {
-            self.forget_candidate(facts.node);
+            self.forget_candidate(node);
         }
-        self.spread(member, from);
+        if facts.suspended {
+            self.forget_candidate(node);
+        }
+        if member.status == MemberStatus::Left {
+            self.reservoir.forget(node);
+        }
+        // A neighbor outside the sample is nobody else's business.
+        if !self.members.is_inside(node) {
+            return;
+        }
+        if change == Change::Facts && !self.members.may_pass_facts(node, now) {
+            self.withheld.insert(node);
+            return self.timers.set_by(Timer::Withheld, now + FACTS_INTERVAL);
+        }
+        self.spread(now, node, from);
     }
 
-    /// Someone believes that this node is gone, or knows an older state of it.
-    fn refute(&mut self, record: &MemberRecord, status: MemberStatus) {
+    /// The sender of a statement has not heard that the member is gone. Perhaps we are wrong.
+    fn contradict(&mut self, now: Time, from: Option<LinkId>, node: NodeId) {
+        let Some(known) = self.members.get(node) else { return };
+        let mark = MemberMark::of(known);
+        let Some(link) = from.and_then(|from| self.links.get(from)) else { return };
+        let (id, compares) = (link.id, link.features.contains(Features::MEMBERSHIP));
+        if compares && mark.status == MemberStatus::Failed {
+            self.owe_doubt(now, id, mark);
+        } else {
+            self.owe_records(now, id, [node]);
+        }
+    }
+
+    /// Passes on the changes of members that changed too often, as they now stand.
+    pub(crate) fn spread_withheld(&mut self, now: Time) {
+        for node in std::mem::take(&mut self.withheld) {
+            if self.members.may_pass_facts(node, now) {
+                self.spread(now, node, None);
+            } else {
+                self.withheld.insert(node);
+                self.timers.set_by(Timer::Withheld, now + FACTS_INTERVAL);
+            }
+        }
+    }
+
+    /// Keeps a finer sample where the mesh shrank. Those it adds tell of themselves.
+    pub(crate) fn refine_sample(&mut self, now: Time) {
+        if self.members.is_complete() {
+            return;
+        }
+        let outside = !self.members.is_inside(self.me.node);
+        if self.members.lower_level() {
+            for id in self.links.flooding_ids() {
+                if let Some(link) = self.links.get_mut(id) {
+                    link.debt.compare_at = now;
+                }
+            }
+            if outside && self.members.is_inside(self.me.node) {
+                let within = self.chance.within(ANNOUNCE_WITHIN);
+                self.change_own_record(now, within);
+            }
+        }
+        let pause = self.chance.jitter(SAMPLE_INTERVAL);
+        self.timers.set(Timer::Sample, now + pause);
+    }
+
+    /// Someone believes that this node is gone, or knows an older state of it. A higher
+    /// incarnation than its own is not from it, and proves nothing.
+    fn refute(&mut self, now: Time, record: &MemberRecord, status: MemberStatus) {
         let facts = record.facts();
-        let about_now = facts.epoch == self.me.epoch && facts.incarnation >= self.incarnation;
+        let about_now = (facts.epoch, facts.incarnation) == (self.me.epoch, self.incarnation);
         if about_now && status != MemberStatus::Alive && self.leaving == Leaving::No {
-            self.incarnation = facts.incarnation;
-            self.change_own_record();
+            self.stats.refutations += 1;
+            self.change_own_record(now, Duration::ZERO);
         }
     }
 
@@ -215,82 +313,13 @@ impl Node {
     pub(crate) fn on_member_left(&mut self, now: Time, node: NodeId, epoch: Epoch) {
         if let Some(member) = self.members.get(node).filter(|m| m.record.facts().epoch == epoch).cloned() {
             self.apply(now, None, &Member { status: MemberStatus::Left, ..member });
-        }
-    }
-
-    // ---- suspicion ---------------------------------------------------------
-
-    /// A link broke without a goodbye.
-    pub(crate) fn suspect(&mut self, now: Time, node: NodeId) {
-        if !self.members.is_alive(node) || self.links.up_to(node).is_some() || self.leaving != Leaving::No {
-            return;
-        }
-        let nonce = self.chance.number();
-        self.suspects.table.insert(node, nonce);
-        let asked = self.chance.sample(self.links.flooding_ids(), PROBES);
-        let mut wait = if asked.is_empty() { ISOLATED_SUSPICION } else { PROBE_MIN };
-        for id in asked {
-            wait = wait.max(self.links.get(id).map_or(wait, |link| link.rtt * 4));
-            self.control(id, ControlFrame::Probe { node, nonce, spread: false });
-        }
-        self.timers.set(Timer::Suspect(node), now + wait);
-    }
-
-    /// With a neighbor again, suspects of the time without are asked about once more.
-    pub(crate) fn resume_suspicions(&mut self, now: Time) {
-        let suspects: Vec<NodeId> = self.suspects.table.keys().copied().collect();
-        for node in suspects {
-            self.suspect(now, node);
-        }
-    }
-
-    pub(crate) fn on_suspicion_deadline(&mut self, now: Time, node: NodeId) {
-        if self.suspects.table.remove(&node).is_none() || self.links.up_to(node).is_some() {
-            return;
-        }
-        if let Some(member) = self.members.get(node).cloned() {
-            self.apply(now, None, &Member { status: MemberStatus::Failed, ..member });
-        }
-    }
-
-    pub(crate) fn on_probe_result(&mut self, now: Time, from: LinkId, nonce: u64, answers: bool) {
-        let _ = from;
-        let Some(node) = self.suspects.table.iter().find(|(_, n)| **n == nonce).map(|(node, _)| *node) else {
-            return;
-        };
-        if answers {
-            // It lives; the maintainer will find it again if it is needed.
-            self.suspects.clear(node);
-            self.timers.cancel(&Timer::Suspect(node));
-            self.timers.set_by(Timer::Maintain, now);
-        }
-    }
-
-    /// A neighbor asks us about a third node.
-    pub(crate) fn on_probe(&mut self, now: Time, from: LinkId, node: NodeId, nonce: u64) {
-        let link = self.links.up_to(node).map(|link| (link.id, link.rtt));
-        let Some((id, rtt)) = link else {
-            return self.control(from, ControlFrame::ProbeResult { nonce, answers: false });
-        };
-        if self.suspects.for_others.len() >= PROBES_FOR_OTHERS_MAX {
-            return self.overloaded("probes");
-        }
-        let ping = self.chance.number();
-        self.suspects.for_others.insert(ping, (from, nonce));
-        self.control(id, ControlFrame::Ping(ping));
-        self.timers.set(Timer::Probe(ping), now + PROBE_MIN.max(rtt * 4));
-    }
-
-    pub(crate) fn on_probe_deadline(&mut self, ping: u64) {
-        if let Some((from, nonce)) = self.suspects.for_others.remove(&ping) {
-            self.answer_probe(from, nonce, false);
+            self.members.set_linked(node, false);
         }
     }
 
     pub(crate) fn on_pong(&mut self, now: Time, id: LinkId, nonce: u64) {
-        if let Some((from, probe)) = self.suspects.for_others.remove(&nonce) {
-            self.timers.cancel(&Timer::Probe(nonce));
-            return self.answer_probe(from, probe, true);
+        if self.confirmed(id, nonce) {
+            return;
         }
         let Some(link) = self.links.get_mut(id) else { return };
         if let Some((expected, sent)) = link.ping
@@ -301,10 +330,7 @@ impl Node {
             self.older_answers(now, id);
         }
     }
-
-    fn answer_probe(&mut self, to: LinkId, nonce: u64, answers: bool) {
-        if self.links.get(to).is_some_and(crate::link::Link::is_up) {
-            self.control(to, ControlFrame::ProbeResult { nonce, answers });
-        }
-    }
 }
+
+/// Members whose changes wait for their turn.
+pub(crate) type Withheld = BTreeSet<NodeId>;

@@ -39,9 +39,15 @@ impl Node {
         while self.links.flooding().count() > self.neighbors_max_now() {
             let ranked = self.links.flooding().map(|link| {
                 let far = self.is_large() && !self.is_replaceable(link);
-                (far, useful_share(link).unwrap_or(0), std::cmp::Reverse(link.since), link.id)
+                (
+                    link.mends(now),
+                    far,
+                    useful_share(link).unwrap_or(0),
+                    std::cmp::Reverse(link.since),
+                    link.id,
+                )
             });
-            let Some((_, _, _, id)) = ranked.min() else { return };
+            let Some((.., id)) = ranked.min() else { return };
             self.drop_link(now, id, DisconnectReason::NotUsefulNeighbor);
         }
         self.prune_soon(now);
@@ -112,7 +118,7 @@ impl Node {
             // An older release does not say.
             None => above_high,
         };
-        surplus > 0 && able && lived && spared
+        surplus > 0 && able && lived && spared && !link.mends(now)
     }
 }
 

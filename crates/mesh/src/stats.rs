@@ -62,4 +62,32 @@ pub struct Stats {
     pub shuffles_sent: u64,
     /// Shuffles that came by.
     pub shuffles_received: u64,
+    /// Members this node reported as failed.
+    pub members_failed: u64,
+    /// Suspects that another member had a link to.
+    pub suspects_vouched: u64,
+    /// Suspects that spoke for themselves.
+    pub suspects_refuted: u64,
+    /// Reports of its own failure that this node refuted.
+    pub refutations: u64,
+    /// Comparisons of member tables that found a difference.
+    pub members_merged: u64,
+    /// Members called failed by a neighbor that were asked whether they are.
+    pub members_doubted: u64,
+    /// Times this node found itself late or unanswered, and became more patient.
+    pub health_raised: u64,
+    /// Pauses of this node that it noticed, and breaks that it ended.
+    pub resumes: u64,
+    /// Links given up because the neighbor did not answer after a pause.
+    pub links_unconfirmed: u64,
+    /// Times a split was suspected.
+    pub splits_suspected: u64,
+    /// Members of the past that were dialed.
+    pub reservoir_probes: u64,
+    /// Those of them that became neighbors.
+    pub reservoir_merges: u64,
+    /// Members checked to which there was no link.
+    pub audits: u64,
+    /// Those of them that did not answer.
+    pub audits_failed: u64,
 }

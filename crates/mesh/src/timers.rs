@@ -48,6 +48,22 @@ pub(crate) enum Timer {
     Probe(u64),
     /// To give up a direct message.
     Direct(u64),
+    /// To sign a change of this node's own record.
+    OwnRecord,
+    /// To send a neighbor what it is owed of member records.
+    Owed(LinkId),
+    /// To pass on changes of members that changed too often.
+    Withheld,
+    /// To take the member table as complete.
+    Snapshot,
+    /// To keep a finer sample of a mesh that shrank.
+    Sample,
+    /// To give up links that did not answer after a pause.
+    Confirm,
+    /// To dial a member of the past.
+    Reservoir,
+    /// To check a member to which there is no link.
+    Audit,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +98,13 @@ impl Timers {
     }
 
     pub(crate) fn cancel_link(&mut self, link: LinkId) {
-        for timer in [Timer::Link(link), Timer::Digest(link), Timer::Announce(link), Timer::Serve(link)] {
+        for timer in [
+            Timer::Link(link),
+            Timer::Digest(link),
+            Timer::Announce(link),
+            Timer::Serve(link),
+            Timer::Owed(link),
+        ] {
             self.cancel(&timer);
         }
     }

@@ -1,0 +1,70 @@
+//! The audit: no member stays in the table only because nobody is left to miss it.
+//!
+//! A member whose neighbors all vanish with it has no link that breaks. So each node checks,
+//! at a slow constant rate, one random member it has no link to: by a dial, where the member
+//! says that it can be dialed. Who does not answer is asked about, and so vouched for by its
+//! neighbors. One that cannot be dialed is asked about straight away, so rarely that the
+//! questions of the whole mesh stay a trickle.
+
+use std::time::Duration;
+
+use peerchannel_wire::LinkKind;
+
+use crate::input::{Candidate, DialFailure};
+use crate::node::{Dial, Errand, Node};
+use crate::output::Output;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// How often the whole mesh asks about a member that cannot be dialed: each question reaches
+/// every member.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Node {
+    pub(crate) fn audit(&mut self, now: Time) {
+        if self.is_closing() || self.is_resting() {
+            return;
+        }
+        let pause = self.chance.jitter(self.config.audit_interval);
+        self.timers.set(Timer::Audit, now + pause);
+        let unseen: Vec<_> = self
+            .members
+            .iter()
+            .filter(|member| crate::members::is_present(member))
+            .map(|member| member.record.facts())
+            .filter(|facts| !self.links.reaches(facts.node))
+            .map(|facts| facts.node)
+            .collect();
+        let Some(node) = self.chance.sample(unseen, 1).first().copied() else { return };
+        let Some(member) = self.members.get(node) else { return };
+        let address = member.record.address().filter(|_| member.record.facts().dialable);
+        if let Some(address) = address {
+            self.stats.audits += 1;
+            let (kind, errand) = (LinkKind::Far, Errand::Audit);
+            let dial = self.new_dial(Dial { candidate: None, node: Some(node), kind, errand });
+            let candidate = Candidate { node: Some(node), addresses: address.addresses().to_vec() };
+            return self.order(Output::Dial { dial, candidate });
+        }
+        // All members together take turns as if they were one.
+        let turns = self.config.audit_interval.as_secs() / QUESTION_INTERVAL.as_secs();
+        let everybody = self.members.estimate(self.me.node);
+        let share = usize::try_from(turns).unwrap_or(1).max(1);
+        if self.chance.below(everybody) < share {
+            self.stats.audits += 1;
+            self.suspect(now, node);
+        }
+    }
+
+    /// A member did not answer where it said it would.
+    pub(crate) fn audit_failed(&mut self, now: Time, node: peerchannel_wire::NodeId, failure: &DialFailure) {
+        match failure {
+            // Somebody else lives there, or nobody: the member may have moved.
+            DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {
+                self.stats.audits_failed += 1;
+                self.suspect(now, node);
+            }
+            // It is there, whatever it says. Or it is this node itself.
+            DialFailure::Refused { .. } | DialFailure::Oneself => {}
+        }
+    }
+}

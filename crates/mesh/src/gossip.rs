@@ -1,0 +1,150 @@
+//! Gossip: how member records travel. Each link owes its neighbor the records that changed;
+//! what is owed is sent as it then stands, in paced frames.
+//!
+//! A change is sent at once where nothing was sent shortly before, else with what gathers
+//! meanwhile: a mass of changes costs few frames and a single one no delay. A record that the
+//! neighbor sends itself meanwhile is owed no longer, and a member that changes three times
+//! while it is owed is sent once. Whole tables take the same way, so that a newcomer's ten
+//! thousand records never fill its queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use peerchannel_wire::limits::POSITIONS_MAX;
+use peerchannel_wire::{ControlFrame, Features, Member, MemberMark, MemberStatus, NodeId};
+
+use crate::input::LinkId;
+use crate::link::Link;
+use crate::node::Node;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Pause between two frames of records on a link: with the frames' size 640 KB/s, which no
+/// control queue (256 KiB) fills up under.
+const PACE: Duration = Duration::from_millis(25);
+
+/// Bytes of records in one frame. A frame may exceed it by one record.
+const FRAME_BYTES: usize = 16 * 1024;
+
+/// What a link's two ends owe each other of their tables.
+#[derive(Debug, Default)]
+pub(crate) struct Debt {
+    /// Members whose record changed. Bounded by the table, as the others are.
+    fresh: BTreeSet<NodeId>,
+    /// Members the neighbor lacks, after a comparison.
+    missing: BTreeSet<NodeId>,
+    /// Doubts to be told.
+    doubts: BTreeMap<NodeId, MemberMark>,
+    sent: Time,
+    /// When the last is sent, tables are compared once more.
+    pub(crate) compare_after: bool,
+    /// When tables are to be compared next.
+    pub(crate) compare_at: Time,
+    /// The last comparison found no difference.
+    pub(crate) agreed: bool,
+    /// The nonce of a ping that must be answered for the link to stay.
+    pub(crate) confirming: Option<u64>,
+    /// The link was made to mend a split: not to be dropped before.
+    pub(crate) heals_until: Option<Time>,
+}
+
+impl Debt {
+    /// The neighbor told it itself.
+    pub(crate) fn settle(&mut self, node: NodeId) {
+        self.fresh.remove(&node);
+        self.missing.remove(&node);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.missing.is_empty() && self.doubts.is_empty()
+    }
+}
+
+impl Link {
+    /// Whether it was made to mend a split, and may not have yet.
+    pub(crate) fn mends(&self, now: Time) -> bool {
+        self.debt.heals_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether both ends compare tables.
+    pub(crate) fn compares(&self) -> bool {
+        self.carries_floods() && self.features.contains(Features::MEMBERSHIP)
+    }
+}
+
+impl Node {
+    /// Tells all neighbors of a member, as it then stands, but the one it comes from.
+    pub(crate) fn spread(&mut self, now: Time, node: NodeId, except: Option<LinkId>) {
+        for id in self.links.flooding_ids() {
+            if Some(id) != except {
+                self.owe(now, id, |debt| {
+                    debt.missing.remove(&node);
+                    debt.fresh.insert(node);
+                });
+            }
+        }
+    }
+
+    /// Sends a neighbor the records of these, in time.
+    pub(crate) fn owe_records(&mut self, now: Time, id: LinkId, nodes: impl IntoIterator<Item = NodeId>) {
+        self.owe(now, id, |debt| debt.missing.extend(nodes));
+    }
+
+    /// Tells a neighbor that somebody says these failed.
+    pub(crate) fn owe_doubt(&mut self, now: Time, id: LinkId, mark: MemberMark) {
+        self.owe(now, id, |debt| {
+            debt.doubts.insert(mark.node, mark);
+        });
+    }
+
+    fn owe(&mut self, now: Time, id: LinkId, what: impl FnOnce(&mut Debt)) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        what(&mut link.debt);
+        if link.carries_floods() && !link.debt.is_empty() {
+            let at = now.max(link.debt.sent + PACE);
+            self.timers.set_by(Timer::Owed(id), at);
+        }
+    }
+
+    /// What gathered before the link was up may go now.
+    pub(crate) fn start_paying(&mut self, now: Time, id: LinkId) {
+        self.owe(now, id, |_| ());
+    }
+
+    pub(crate) fn pay(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.carries_floods()) else { return };
+        let compares = link.compares();
+        let debt = &mut link.debt;
+        debt.sent = now;
+        let doubts = std::mem::take(&mut debt.doubts);
+        let (mut members, mut bytes) = (Vec::new(), 0);
+        while bytes < FRAME_BYTES && members.len() < POSITIONS_MAX {
+            let Some(node) = debt.fresh.pop_first().or_else(|| debt.missing.pop_first()) else { break };
+            let member = if node == self.me.node {
+                self.record.clone().map(|record| Member { status: MemberStatus::Alive, record })
+            } else {
+                self.members.get(node).cloned()
+            };
+            // Forgotten meanwhile: nothing to tell.
+            let Some(member) = member else { continue };
+            bytes += member.record.encoded_len();
+            members.push(member);
+        }
+        let more = !debt.is_empty();
+        let compare = !more && std::mem::take(&mut debt.compare_after);
+        if !members.is_empty() {
+            self.control(id, ControlFrame::Members(members));
+        }
+        if compares {
+            let doubts: Vec<MemberMark> = doubts.into_values().collect();
+            for chunk in doubts.chunks(POSITIONS_MAX) {
+                self.control(id, ControlFrame::MemberDoubt(chunk.to_vec()));
+            }
+        }
+        if more {
+            self.timers.set(Timer::Owed(id), now + PACE);
+        } else if compare {
+            self.compare_members(now, id);
+        }
+    }
+}

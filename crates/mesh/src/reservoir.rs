@@ -1,0 +1,302 @@
+//! The reservoir: members of the past, remembered for the day the mesh falls apart.
+//!
+//! A clean split is invisible to the views of its halves: each forgets the other. So a node
+//! keeps a uniform sample of all members it ever heard of, with their last good addresses,
+//! which nothing pushes out but proof that a member left. Those of it that it does not know as
+//! alive are dialed one by one, rarely, and often while a split is suspected; who answers is
+//! linked, and the comparison of tables does the rest (docs/protocol.md section 3.6).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peerchannel_wire::{LinkKind, NodeAddress, NodeId};
+
+use crate::chance::Chance;
+use crate::input::Candidate;
+use crate::node::{Dial, Errand, Node};
+use crate::output::Output;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Members remembered: of two halves that lived together each remembers a hundred of the
+/// other. About 25 KB.
+const RESERVOIR_MAX: usize = 256;
+
+/// Addresses kept of each.
+const ADDRESSES_MAX: usize = 4;
+
+/// Pause between two dials while nothing is wrong.
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Pause while a split is suspected: ten dials, of which each finds the other half with even
+/// odds, are done in 20 s.
+const PROBE_INTERVAL_SPLIT: Duration = Duration::from_secs(2);
+
+/// First pause after a failed dial of one member, doubled by each further one.
+const BACKOFF_FIRST: Duration = Duration::from_secs(20);
+
+/// Longest such pause.
+const BACKOFF_MAX: Duration = Duration::from_secs(3600);
+
+/// Longest such pause while a split is suspected: the other half may be back any moment.
+const BACKOFF_SPLIT: Duration = Duration::from_secs(20);
+
+/// Failures after which a member makes room for another: half a day.
+const FAILURES_MAX: u32 = 18;
+
+/// How long a split stays suspected: the longest one that must heal fast (10 min), with room.
+const SUSPECTED_FOR: Duration = Duration::from_secs(1800);
+
+/// Links lost without a goodbye within this time are counted together.
+const LOSSES_WITHIN: Duration = Duration::from_secs(30);
+
+/// Members that failed within this time are counted together: two periods of the estimate.
+const FAILURES_WITHIN: Duration = Duration::from_secs(120);
+
+/// Most losses remembered: more than anyone has links.
+const LOSSES_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Past {
+    node: NodeId,
+    addresses: Vec<SocketAddr>,
+    failures: u32,
+    not_before: Time,
+    dialing: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Reservoir {
+    // By a secret number each node id is given: the least 256 are a uniform sample of all
+    // that were ever offered, however often each was (min-wise sampling, Brahms).
+    table: BTreeMap<u64, Past>,
+    secret: u64,
+    losses: VecDeque<Time>,
+    failures: (Time, usize),
+    suspected_until: Time,
+}
+
+impl Reservoir {
+    pub(crate) fn new(chance: &mut Chance) -> Self {
+        Self {
+            table: BTreeMap::new(),
+            secret: chance.number(),
+            losses: VecDeque::new(),
+            failures: (Time::ZERO, 0),
+            suspected_until: Time::ZERO,
+        }
+    }
+
+    fn key(&self, node: NodeId) -> u64 {
+        // SplitMix64 over the id's words, keyed: uniform, and not to be guessed from outside.
+        node.as_bytes().chunks_exact(8).fold(self.secret, |state, chunk| {
+            let mut word = [0; 8];
+            word.copy_from_slice(chunk);
+            let mut z = (state ^ u64::from_le_bytes(word)).wrapping_add(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        })
+    }
+
+    /// A member that was seen alive, with where it can be dialed.
+    pub(crate) fn remember(&mut self, address: &NodeAddress, now: Time) {
+        let key = self.key(address.node());
+        let addresses: Vec<SocketAddr> = address.addresses().iter().copied().take(ADDRESSES_MAX).collect();
+        if let Some(past) = self.table.get_mut(&key) {
+            (past.addresses, past.failures, past.not_before) = (addresses, 0, now);
+            return;
+        }
+        let full = self.table.len() >= RESERVOIR_MAX;
+        if full && self.table.last_key_value().is_some_and(|(last, _)| *last < key) {
+            return;
+        }
+        if full {
+            self.table.pop_last();
+        }
+        let node = address.node();
+        let past = Past { node, addresses, failures: 0, not_before: now, dialing: false };
+        self.table.insert(key, past);
+    }
+
+    /// It left: there is nobody to find.
+    pub(crate) fn forget(&mut self, node: NodeId) {
+        let key = self.key(node);
+        self.table.remove(&key);
+    }
+
+    pub(crate) fn failed(&mut self, node: NodeId, now: Time, chance: &mut Chance) {
+        let key = self.key(node);
+        let suspected = self.suspects_split(now);
+        let Some(past) = self.table.get_mut(&key) else { return };
+        past.dialing = false;
+        past.failures += 1;
+        let max = if suspected { BACKOFF_SPLIT } else { BACKOFF_MAX };
+        let pause = (BACKOFF_FIRST * 2u32.saturating_pow(past.failures.min(16) - 1)).min(max);
+        past.not_before = now + chance.jitter(pause);
+        if past.failures > FAILURES_MAX && !suspected {
+            self.table.remove(&key);
+        }
+    }
+
+    pub(crate) fn answered(&mut self, node: NodeId, now: Time) {
+        let key = self.key(node);
+        if let Some(past) = self.table.get_mut(&key) {
+            (past.dialing, past.failures, past.not_before) = (false, 0, now + BACKOFF_FIRST);
+        }
+    }
+
+    pub(crate) fn suspects_split(&self, now: Time) -> bool {
+        now < self.suspected_until
+    }
+
+    /// A link was lost without a goodbye while this many others stayed. Tells whether a split
+    /// is suspected for it.
+    pub(crate) fn lost_link(&mut self, now: Time, left: usize) -> bool {
+        self.losses.retain(|at| now.since(*at) < LOSSES_WITHIN);
+        if self.losses.len() < LOSSES_MAX {
+            self.losses.push_back(now);
+        }
+        let lost = self.losses.len();
+        let suspicious = lost * 4 >= lost + left && (lost >= 2 || left == 0);
+        suspicious && self.suspect_split(now)
+    }
+
+    /// A member failed while this many others are alive. Tells whether a split is suspected.
+    pub(crate) fn lost_member(&mut self, now: Time, left: usize) -> bool {
+        if now.since(self.failures.0) >= FAILURES_WITHIN {
+            self.failures = (now, 0);
+        }
+        self.failures.1 += 1;
+        let lost = self.failures.1;
+        lost >= 2 && lost * 4 >= lost + left && self.suspect_split(now)
+    }
+
+    fn suspect_split(&mut self, now: Time) -> bool {
+        let new = !self.suspects_split(now);
+        self.suspected_until = now + SUSPECTED_FOR;
+        if new {
+            for past in self.table.values_mut() {
+                past.not_before = past.not_before.min(now + BACKOFF_SPLIT);
+            }
+        }
+        new
+    }
+
+    /// Whom to dial now: a random one of those for whom `wanted` says so.
+    fn next(&mut self, now: Time, chance: &mut Chance, wanted: impl Fn(NodeId) -> bool) -> Option<Candidate> {
+        let ready = |past: &Past| !past.dialing && past.not_before <= now && wanted(past.node);
+        let keys: Vec<u64> = self.table.iter().filter(|(_, past)| ready(past)).map(|(key, _)| *key).collect();
+        let key = *chance.sample(keys, 1).first()?;
+        let past = self.table.get_mut(&key)?;
+        past.dialing = true;
+        Some(Candidate { node: Some(past.node), addresses: past.addresses.clone() })
+    }
+}
+
+impl Node {
+    pub(crate) fn start_healing(&mut self, now: Time) {
+        let at = now + self.chance.jitter(PROBE_INTERVAL);
+        self.timers.set(Timer::Reservoir, at);
+        let at = now + self.chance.jitter(self.config.audit_interval);
+        self.timers.set(Timer::Audit, at);
+    }
+
+    /// Dials a member of the past.
+    pub(crate) fn probe_past(&mut self, now: Time) {
+        if self.is_closing() || self.is_resting() {
+            return;
+        }
+        let (members, links) = (&self.members, &self.links);
+        let wanted = |node| members.is_inside(node) && !members.is_alive(node) && !links.reaches(node);
+        if let Some(candidate) = self.reservoir.next(now, &mut self.chance, wanted) {
+            self.stats.reservoir_probes += 1;
+            let dial = self.new_dial(Dial {
+                candidate: None,
+                node: candidate.node,
+                kind: LinkKind::Far,
+                errand: Errand::Heal,
+            });
+            self.order(Output::Dial { dial, candidate });
+        }
+        let split = self.reservoir.suspects_split(now);
+        let pause = self.chance.jitter(if split { PROBE_INTERVAL_SPLIT } else { PROBE_INTERVAL });
+        self.timers.set(Timer::Reservoir, now + pause);
+    }
+
+    /// Links or members went all at once: the mesh may have fallen apart.
+    pub(crate) fn split_suspected(&mut self, now: Time) {
+        self.stats.splits_suspected += 1;
+        let at = now + self.chance.jitter(PROBE_INTERVAL_SPLIT);
+        self.timers.set_by(Timer::Reservoir, at);
+        self.resolve_soon(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u16) -> NodeAddress {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        NodeAddress::new(NodeId::from_bytes(id), [([127, 0, 0, 1], 1 + n).into()]).unwrap()
+    }
+
+    #[test]
+    fn it_keeps_a_uniform_sample_however_often_each_is_seen() {
+        let mut early = 0;
+        for seed in 0..20 {
+            let mut chance = Chance::fork([seed; 32], 0);
+            let mut reservoir = Reservoir::new(&mut chance);
+            for round in 0..4 {
+                for n in 0..2000 {
+                    // The later half is seen once, the earlier again and again.
+                    if round == 0 || n < 1000 {
+                        reservoir.remember(&address(n), Time::ZERO);
+                    }
+                }
+            }
+            assert_eq!(reservoir.table.len(), RESERVOIR_MAX);
+            let first = |past: &&Past| past.addresses[0].port() <= 1000;
+            early += reservoir.table.values().filter(first).count();
+        }
+        assert!((2300..2820).contains(&early), "{early} of {}", 20 * RESERVOIR_MAX);
+    }
+
+    #[test]
+    fn the_dead_are_dialed_ever_less_and_those_that_left_never() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut reservoir = Reservoir::new(&mut chance);
+        reservoir.remember(&address(1), Time::ZERO);
+        let node = address(1).node();
+        let (mut now, mut dials) = (Time::ZERO, 0);
+        while now < Time::ZERO + Duration::from_secs(36_000) {
+            if reservoir.next(now, &mut chance, |_| true).is_some() {
+                dials += 1;
+                reservoir.failed(node, now, &mut chance);
+            }
+            now = now + Duration::from_secs(30);
+        }
+        assert!((10..25).contains(&dials), "{dials} in ten hours");
+        reservoir.remember(&address(1), now);
+        reservoir.forget(node);
+        assert!(reservoir.next(now, &mut chance, |_| true).is_none());
+    }
+
+    #[test]
+    fn many_losses_at_once_look_like_a_split_and_single_ones_do_not() {
+        let at = |secs| Time::ZERO + Duration::from_secs(secs);
+        let mut reservoir = Reservoir::new(&mut Chance::fork([0; 32], 0));
+        assert!(!reservoir.lost_link(at(100), 7));
+        assert!(!reservoir.lost_link(at(200), 7));
+        assert!(reservoir.lost_link(at(210), 6), "two of eight");
+        assert!(!reservoir.lost_link(at(211), 5), "suspected already");
+        assert!(reservoir.suspects_split(at(800)) && !reservoir.suspects_split(at(3000)));
+        for n in 0..9 {
+            assert!(!reservoir.lost_member(at(4000 + n), 99 - n as usize));
+        }
+        assert!((9..40).any(|n| reservoir.lost_member(at(4010), 99 - n)), "a quarter");
+    }
+}

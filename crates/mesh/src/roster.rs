@@ -1,0 +1,435 @@
+//! Member digests: neighbors compare their member tables, and two parts of a mesh become one.
+//!
+//! As with streams ([`reconcile`](crate::reconcile)), sums over ranges are compared, ranges
+//! that differ are split, and small ones are listed. What one end lacks or knows an older
+//! state of, it is sent. Where one end says *failed* and the other *alive* of the same
+//! statement, neither is right by rank: the member itself is asked, by a *doubt* that is
+//! passed on to everybody once, and its next statement settles it at both ends. So a mesh that
+//! was split, and whose halves buried each other, mends at the cost of one statement per
+//! member, and nobody is reported as failed for it again (docs/protocol.md section 5.4).
+
+use std::time::Duration;
+
+use peerchannel_wire::limits::POSITIONS_MAX;
+use peerchannel_wire::{
+    ControlFrame, MemberContent, MemberDigest, MemberMark, MemberRange, MemberStatus, MemberSum, NodeId,
+};
+
+use crate::input::LinkId;
+use crate::members::rank_of;
+use crate::node::{Leaving, Node};
+use crate::output::Event;
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Pause between two comparisons on a link that agreed: below the longest pause of stream
+/// digests, with one of which each travels.
+const COMPARE_AGREED: Duration = Duration::from_secs(22);
+
+/// The same after a difference was found.
+const COMPARE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Up to this many marks are listed at once; more are split into parts.
+const LISTED: usize = 64;
+
+/// Into how many parts a range is split.
+const PARTS: usize = 16;
+
+/// A table with no more members than this in a range is told the whole range unasked.
+const NEARLY_EMPTY: u32 = 4;
+
+/// A doubt about one member is passed on this often at most: long enough for its answer.
+const DOUBT_PAUSE: Duration = Duration::from_secs(10);
+
+/// A doubt that the member did not answer becomes a suspicion.
+const DOUBT_LIMIT: Duration = Duration::from_secs(15);
+
+/// Longest time over which the answers to doubts are spread, and what each member adds to it:
+/// a thousand members that were all called failed answer within two seconds.
+const ANSWER_SPREAD_MAX: Duration = Duration::from_secs(5);
+const ANSWER_SPREAD: Duration = Duration::from_millis(2);
+
+/// A node that was told nothing to compare with takes its table as complete after this.
+pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(5);
+
+type Marks = Vec<(MemberMark, MemberSum)>;
+
+impl Node {
+    /// A link is up: both ends learn what the other knows. The end that opened it begins.
+    pub(crate) fn start_members(&mut self, now: Time, id: LinkId) {
+        if !self.snapshot_told && !self.timers.is_set(&Timer::Snapshot) {
+            self.timers.set(Timer::Snapshot, now + SNAPSHOT_LIMIT);
+        }
+        let Some(link) = self.links.get_mut(id) else { return };
+        let (compares, ours) = (link.compares(), link.opened_by_us());
+        if link.debt.heals_until.is_some() && ours {
+            self.stats.reservoir_merges += 1;
+        }
+        if !compares {
+            // An older node: every member, those that are gone included, as it does.
+            let nodes: Vec<NodeId> = self.members.iter().map(|m| m.record.facts().node).collect();
+            return self.owe_records(now, id, nodes);
+        }
+        if ours {
+            self.compare_members(now, id);
+        } else if let Some(link) = self.links.get_mut(id) {
+            link.debt.compare_at = now + COMPARE_AGAIN;
+        }
+        self.start_paying(now, id);
+    }
+
+    /// Compares tables on a link, if it is time.
+    pub(crate) fn compare_members_if_due(&mut self, now: Time, id: LinkId) {
+        if self.links.get(id).is_some_and(|link| now >= link.debt.compare_at) {
+            self.compare_members(now, id);
+        }
+    }
+
+    pub(crate) fn compare_members(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id).filter(|link| link.compares()) else { return };
+        link.debt.compare_at = now + if link.debt.agreed { COMPARE_AGREED } else { COMPARE_AGAIN };
+        let content = MemberContent::Sum(sum(&self.marks(now, self.members.level(), None, None)));
+        self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
+    }
+
+    fn send_member_ranges(&mut self, id: LinkId, ranges: Vec<MemberRange>) {
+        let members = u32::try_from(self.members.alive() + 1).unwrap_or(u32::MAX);
+        for ranges in by_weight(ranges) {
+            let level = self.members.level();
+            self.control(id, ControlFrame::MemberDigest(MemberDigest { level, members, ranges }));
+        }
+    }
+
+    /// This node's marks of a range in order, its own included.
+    fn marks(&self, now: Time, level: u32, from: Option<NodeId>, until: Option<NodeId>) -> Marks {
+        let mut marks: Marks = self.members.marks(level, from, until, now).collect();
+        let me = self.me.node;
+        let inside = from.is_none_or(|f| f <= me) && until.is_none_or(|u| me < u);
+        // Its place is judged at this node's own level: a coarser one only asks for less.
+        if inside
+            && self.members.is_inside_at(me, level)
+            && let Some(record) = &self.record
+        {
+            let facts = record.facts();
+            let mark = MemberMark {
+                node: me,
+                epoch: facts.epoch,
+                incarnation: facts.incarnation,
+                status: MemberStatus::Alive,
+            };
+            let at = marks.partition_point(|(other, _)| other.node < me);
+            marks.insert(at, (mark, MemberSum::of(&mark)));
+        }
+        marks
+    }
+
+    pub(crate) fn on_member_digest(&mut self, now: Time, from: LinkId, digest: MemberDigest) {
+        if !self.links.get(from).is_some_and(crate::link::Link::compares) {
+            return;
+        }
+        // A neighbor that sees a far larger mesh, and shows it by what it keeps, is right.
+        if digest.level > self.members.level() + 1
+            && (digest.members as usize).saturating_mul(4) >= self.config.members_max
+        {
+            self.members.set_level(digest.level);
+            self.timers.set_by(Timer::Sample, now + COMPARE_AGAIN);
+        }
+        let mine = self.members.level();
+        let level = mine.max(digest.level);
+        let mut answer = Vec::new();
+        let mut coarser = false;
+        for range in digest.ranges {
+            let (first, end) = (range.from, range.until);
+            let marks = self.marks(now, level, first, end);
+            match range.content {
+                // Its sum is over members this node does not keep: it is told this node's.
+                MemberContent::Sum(_) if digest.level < mine => coarser = true,
+                MemberContent::Sum(theirs) => {
+                    let same = sum(&marks) == theirs;
+                    if first.is_none() && end.is_none() {
+                        self.note_agreement(now, from, same);
+                    }
+                    if same {
+                        continue;
+                    }
+                    if theirs.count() <= NEARLY_EMPTY && marks.len() > LISTED {
+                        self.owe_all(now, from, marks.iter().map(|(mark, _)| mark.node));
+                    } else {
+                        answer.extend(narrower(&marks, first, end));
+                    }
+                }
+                MemberContent::Marks { marks: theirs, reply } => {
+                    self.settle_marks(now, from, &marks, &theirs, reply, &mut answer, (first, end));
+                }
+            }
+        }
+        if coarser {
+            self.compare_members(now, from);
+        }
+        self.send_member_ranges(from, answer);
+    }
+
+    fn note_agreement(&mut self, now: Time, id: LinkId, same: bool) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.debt.agreed = same;
+        if same {
+            self.members_known(now);
+        } else {
+            link.debt.compare_at = link.debt.compare_at.min(now + COMPARE_AGAIN);
+        }
+    }
+
+    /// What a joining node was to be told of the members, it was told.
+    pub(crate) fn members_known(&mut self, _now: Time) {
+        if !std::mem::replace(&mut self.snapshot_told, true) {
+            self.timers.cancel(&Timer::Snapshot);
+            let members = self.members.estimate(self.me.node);
+            self.tell(Event::MembersKnown { members, complete: self.members.is_complete() });
+        }
+    }
+
+    fn owe_all(&mut self, now: Time, id: LinkId, nodes: impl Iterator<Item = NodeId>) {
+        self.stats.members_merged += 1;
+        let nodes: Vec<NodeId> = nodes.collect();
+        if let Some(link) = self.links.get_mut(id) {
+            link.debt.compare_after = true;
+        }
+        self.owe_records(now, id, nodes);
+    }
+
+    /// Compares a neighbor's marks of a range with this node's. `full` says that they are all
+    /// it has, and that it wants to hear of what differs.
+    #[allow(clippy::too_many_arguments, reason = "a range, both sides of it, and what becomes of it")]
+    fn settle_marks(
+        &mut self,
+        now: Time,
+        from: LinkId,
+        mine: &Marks,
+        theirs: &[MemberMark],
+        full: bool,
+        answer: &mut Vec<MemberRange>,
+        (first, end): (Option<NodeId>, Option<NodeId>),
+    ) {
+        let (mut owed, mut wanted, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
+        let known = |node: NodeId| {
+            mine.binary_search_by_key(&node, |(mark, _)| mark.node).ok().and_then(|at| mine.get(at))
+        };
+        for mark in theirs {
+            match known(mark.node).map(|(mark, _)| *mark) {
+                None if self.members.get(mark.node).is_some() || mark.node == self.me.node => {
+                    // Known, but too long gone or too far out to be compared.
+                    self.doubt_if_buried(now, from, mark);
+                }
+                None => wanted.push(mark.node),
+                Some(known) if (known.epoch, known.incarnation) == (mark.epoch, mark.incarnation) => {
+                    match (known.status, mark.status) {
+                        (MemberStatus::Alive, MemberStatus::Failed) => self.doubt(now, from, *mark),
+                        (MemberStatus::Failed, MemberStatus::Alive) if full => conflicts.push(known),
+                        (MemberStatus::Left, MemberStatus::Alive | MemberStatus::Failed) => {
+                            owed.push(mark.node);
+                        }
+                        (MemberStatus::Alive | MemberStatus::Failed, MemberStatus::Left) => {
+                            wanted.push(mark.node);
+                        }
+                        _ => {}
+                    }
+                }
+                Some(known) if rank_of(&known) > rank_of(mark) => owed.push(mark.node),
+                Some(_) => wanted.push(mark.node),
+            }
+        }
+        if full {
+            let mut theirs: Vec<NodeId> = theirs.iter().map(|mark| mark.node).collect();
+            theirs.sort_unstable();
+            owed.extend(mine.iter().map(|(m, _)| m.node).filter(|node| theirs.binary_search(node).is_err()));
+        }
+        if owed.len() + wanted.len() > 0 {
+            self.stats.members_merged += 1;
+        }
+        self.owe_records(now, from, owed);
+        for chunk in wanted.chunks(POSITIONS_MAX) {
+            self.control(from, ControlFrame::MemberPull(chunk.to_vec()));
+        }
+        if !conflicts.is_empty() {
+            let content = MemberContent::Marks { marks: conflicts, reply: false };
+            answer.push(MemberRange { from: first, until: end, content });
+        }
+    }
+
+    pub(crate) fn on_member_pull(&mut self, now: Time, from: LinkId, nodes: Vec<NodeId>) {
+        let known: Vec<NodeId> = nodes
+            .into_iter()
+            .filter(|node| *node == self.me.node || self.members.get(*node).is_some())
+            .collect();
+        self.owe_records(now, from, known);
+    }
+
+    // ---- doubts ------------------------------------------------------------
+
+    /// A neighbor knows as alive whom this node buried long ago.
+    fn doubt_if_buried(&mut self, now: Time, from: LinkId, theirs: &MemberMark) {
+        let Some(known) = self.members.get(theirs.node).map(MemberMark::of) else { return };
+        if known.status == MemberStatus::Failed && rank_of(&known) > rank_of(theirs) {
+            self.owe_doubt(now, from, known);
+        } else if rank_of(theirs) > rank_of(&known) {
+            self.control(from, ControlFrame::MemberPull(vec![theirs.node]));
+        }
+    }
+
+    /// Somebody says that a member failed whom this node knows as alive: the member is asked.
+    fn doubt(&mut self, now: Time, from: LinkId, mark: MemberMark) {
+        if mark.node == self.me.node {
+            return self.answer_doubt(now, &mark);
+        }
+        if self.members.may_doubt(mark.node, DOUBT_PAUSE, now) {
+            self.stats.members_doubted += 1;
+            self.pass_doubt(now, from, mark);
+            self.suspect_unless_answered(now, mark.node, DOUBT_LIMIT);
+        }
+    }
+
+    fn pass_doubt(&mut self, now: Time, from: LinkId, mark: MemberMark) {
+        let others: Vec<LinkId> =
+            self.links.iter().filter(|l| l.compares() && l.id != from).map(|l| l.id).collect();
+        for id in others {
+            self.owe_doubt(now, id, mark);
+        }
+    }
+
+    pub(crate) fn on_member_doubt(&mut self, now: Time, from: LinkId, marks: Vec<MemberMark>) {
+        for mark in marks {
+            if mark.node == self.me.node {
+                self.answer_doubt(now, &mark);
+                continue;
+            }
+            let Some(known) = self.members.get(mark.node).map(MemberMark::of) else { continue };
+            if mark.status != MemberStatus::Failed || known.status != MemberStatus::Alive {
+                continue;
+            }
+            if rank_of(&known) > rank_of(&mark) {
+                self.owe_records(now, from, [mark.node]);
+            } else if known.epoch == mark.epoch
+                && known.incarnation == mark.incarnation
+                && self.members.may_doubt(mark.node, DOUBT_PAUSE, now)
+            {
+                self.pass_doubt(now, from, mark);
+            }
+        }
+    }
+
+    /// Somebody says that this node failed. Of many that are asked at once each takes its time.
+    fn answer_doubt(&mut self, now: Time, mark: &MemberMark) {
+        let current = (self.me.epoch, self.incarnation);
+        if (mark.epoch, mark.incarnation) != current || self.leaving != Leaving::No {
+            return;
+        }
+        self.stats.refutations += 1;
+        let members = u32::try_from(self.members.alive()).unwrap_or(u32::MAX);
+        let spread = (ANSWER_SPREAD * members.min(10_000)).min(ANSWER_SPREAD_MAX);
+        let within = self.chance.within(spread);
+        self.change_own_record(now, within);
+    }
+}
+
+fn sum(marks: &Marks) -> MemberSum {
+    marks.iter().fold(MemberSum::default(), |sum, (_, one)| sum.plus(*one))
+}
+
+/// What to say of a range whose sums differ.
+fn narrower(
+    marks: &[(MemberMark, MemberSum)],
+    from: Option<NodeId>,
+    until: Option<NodeId>,
+) -> Vec<MemberRange> {
+    let list = marks.len() <= LISTED;
+    let size = if list { LISTED } else { marks.len().div_ceil(PARTS) };
+    let parts: Vec<&[(MemberMark, MemberSum)]> =
+        if marks.is_empty() { vec![&[]] } else { marks.chunks(size).collect() };
+    let start = |index: usize| parts.get(index).and_then(|part| part.first()).map(|(mark, _)| mark.node);
+    parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| MemberRange {
+            from: if index == 0 { from } else { start(index) },
+            until: if index + 1 == parts.len() { until } else { start(index + 1) },
+            content: if list {
+                MemberContent::Marks { marks: part.iter().map(|(mark, _)| *mark).collect(), reply: true }
+            } else {
+                MemberContent::Sum(part.iter().fold(MemberSum::default(), |sum, (_, one)| sum.plus(*one)))
+            },
+        })
+        .collect()
+}
+
+/// Frames of at most 256 marks each, so that every frame keeps its limit.
+fn by_weight(ranges: Vec<MemberRange>) -> Vec<Vec<MemberRange>> {
+    let mut frames: Vec<Vec<MemberRange>> = Vec::new();
+    let mut weight = POSITIONS_MAX;
+    for range in ranges {
+        let own = match &range.content {
+            MemberContent::Sum(_) => 4,
+            MemberContent::Marks { marks, .. } => marks.len() + 4,
+        };
+        if weight + own > POSITIONS_MAX {
+            frames.push(Vec::new());
+            weight = 0;
+        }
+        weight += own;
+        if let Some(frame) = frames.last_mut() {
+            frame.push(range);
+        }
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use peerchannel_wire::Epoch;
+
+    use super::*;
+
+    fn marks(count: u64) -> Marks {
+        (0..count)
+            .map(|n| {
+                let mut id = [0; 32];
+                id[..8].copy_from_slice(&n.to_be_bytes());
+                let mark = MemberMark {
+                    node: NodeId::from_bytes(id),
+                    epoch: Epoch::new(1).unwrap(),
+                    incarnation: 0,
+                    status: MemberStatus::Alive,
+                };
+                (mark, MemberSum::of(&mark))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn parts_cover_the_range_without_a_hole() {
+        for count in [0, 1, 63, 64, 65, 1000, 10_001] {
+            let parts = narrower(&marks(count), None, None);
+            assert!(parts.len() <= PARTS);
+            assert_eq!((parts[0].from, parts[parts.len() - 1].until), (None, None));
+            assert!(parts.windows(2).all(|pair| pair[0].until == pair[1].from && pair[0].until.is_some()));
+            let total: u64 = parts
+                .iter()
+                .map(|part| match &part.content {
+                    MemberContent::Sum(sum) => u64::from(sum.count()),
+                    MemberContent::Marks { marks, .. } => marks.len() as u64,
+                })
+                .sum();
+            assert_eq!(total, count);
+        }
+    }
+
+    #[test]
+    fn frames_keep_their_limit() {
+        let all = marks(64);
+        let ranges: Vec<MemberRange> = (0..40).flat_map(|_| narrower(&all, None, None)).collect();
+        for ranges in by_weight(ranges) {
+            let digest = MemberDigest { level: 0, members: 0, ranges };
+            let frame = ControlFrame::MemberDigest(digest).encode();
+            assert!(frame.len() < peerchannel_wire::limits::CONTROL_FRAME_MAX);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Suspicion: how a member is judged to have failed, and how it is saved from a false verdict.
+//!
+//! ```text
+//!   link lost, audit failed                 a doubt unanswered for 15 s
+//!          │                                          │
+//!          v           somebody has a link to it      v
+//!       Asking ───────────────────────────────────> Vouched ── 12 s, once ──> Asking
+//!          │                                          │
+//!          │ nobody spoke for it in time              │ asked again: vouched again
+//!          v                                          v
+//!        failed                                   left in peace
+//! ```
+//! Whoever loses a link asks everybody: its neighbors, which ask theirs, each about one member
+//! once in a while. A node with a link to the suspect, and the suspect itself, say so, and the
+//! answer takes the same way back. A link that is up only because its end has not noticed yet
+//! vouches too: that end asks when it notices, and the last one to notice finds nobody left to
+//! vouch. So a crash costs a few small floods and at most the slowest link's time-out, and a
+//! node that merely paused, or lost some of its links, is not reported (docs/protocol.md 3.5).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use peerchannel_wire::{ControlFrame, Member, MemberStatus, NodeId};
+
+use crate::health::LATE;
+use crate::input::LinkId;
+use crate::node::{Leaving, Node};
+use crate::time::Time;
+use crate::timers::Timer;
+
+/// Neighbors asked where only they may know.
+const PROBES: usize = 3;
+
+/// Shortest wait for answers where every member is a neighbor.
+const WAIT_NEAR: Duration = Duration::from_millis(300);
+
+/// Shortest wait where the question has to cross the mesh, and back.
+const WAIT_SPREAD: Duration = Duration::from_secs(1);
+
+/// Longest wait of a healthy node: with the 9.5 s of a slow time-out everybody knows of a
+/// crash after 15 s.
+const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How long a node without neighbors waits before it believes that the last one failed: it
+/// may be this node's own network that is gone.
+const ISOLATED_SUSPICION: Duration = Duration::from_millis(500);
+
+/// A member that only others vouch for is asked about once more after this: longer than the
+/// slowest link takes to notice (9.5 s).
+const VOUCHED_AGAIN: Duration = Duration::from_secs(12);
+
+/// How long a question is remembered, so that its answers find back.
+const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
+
+/// For this long nobody's further question about the same member is passed on: it is answered
+/// with the first.
+const QUESTION_SHARED: Duration = Duration::from_secs(2);
+
+/// Most questions remembered at once: a third of a thousand members crashing together. Beyond,
+/// new ones are not passed on, which can only cost a refutation later.
+const QUESTIONS_MAX: usize = 1024;
+
+/// Most neighbors one answer goes back to.
+const ASKERS_MAX: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// To be asked about at the deadline.
+    Doubted,
+    /// Asked about; failed at the deadline.
+    Asking,
+    /// Somebody has a link to it.
+    Vouched,
+}
+
+#[derive(Debug)]
+struct Suspect {
+    stage: Stage,
+    due: Time,
+    /// It was vouched for before.
+    again: bool,
+}
+
+#[derive(Debug)]
+struct Question {
+    node: NodeId,
+    asked: Time,
+    // Who wants to know, by which nonce.
+    askers: Vec<(LinkId, u64)>,
+    /// This node wants to know itself.
+    own: bool,
+    /// It went to every neighbor, not to a few.
+    spread: bool,
+}
+
+/// Suspects, and questions on their way. Bounded by the member table and `QUESTIONS_MAX`.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    table: BTreeMap<NodeId, Suspect>,
+    questions: BTreeMap<u64, Question>,
+}
+
+impl Suspects {
+    pub(crate) fn clear(&mut self, node: NodeId) -> bool {
+        self.table.remove(&node).is_some()
+    }
+
+    /// The question about a node that is on its way.
+    fn recent(&self, node: NodeId, now: Time) -> Option<u64> {
+        let fresh = |q: &Question| q.spread && q.node == node && now.since(q.asked) < QUESTION_SHARED;
+        self.questions.iter().find(|(_, question)| fresh(question)).map(|(nonce, _)| *nonce)
+    }
+}
+
+impl Node {
+    /// A member may have failed: others are asked. Tells whether it is a suspect now.
+    pub(crate) fn suspect(&mut self, now: Time, node: NodeId) -> bool {
+        if !self.may_be_suspected(node) {
+            return false;
+        }
+        if now < self.withheld_until {
+            // After a pause this node's own links come first.
+            return self.set_suspect(node, Stage::Doubted, self.withheld_until, false);
+        }
+        self.ask_about(now, node, false)
+    }
+
+    fn may_be_suspected(&self, node: NodeId) -> bool {
+        let member = self.members.get(node);
+        member.is_some_and(crate::members::is_present)
+            && self.links.up_to(node).is_none()
+            && self.leaving == Leaving::No
+            && !self.is_resting()
+    }
+
+    /// A doubt about a member was passed on: if it does not answer, it is asked about.
+    pub(crate) fn suspect_unless_answered(&mut self, now: Time, node: NodeId, within: Duration) {
+        if self.may_be_suspected(node) && !self.suspects.table.contains_key(&node) {
+            self.set_suspect(node, Stage::Doubted, now + within, false);
+        }
+    }
+
+    fn set_suspect(&mut self, node: NodeId, stage: Stage, due: Time, again: bool) -> bool {
+        self.suspects.table.insert(node, Suspect { stage, due, again });
+        self.timers.set(Timer::Suspect(node), due);
+        true
+    }
+
+    fn ask_about(&mut self, now: Time, node: NodeId, again: bool) -> bool {
+        let everywhere = self.members.is_inside(node);
+        let links = self.links.flooding_ids();
+        let slowest = self.links.flooding().map(|link| link.rtt).max().unwrap_or_default();
+        let near = self.members.alive() <= links.len() + 1;
+        let base = if links.is_empty() {
+            ISOLATED_SUSPICION
+        } else if near || !everywhere {
+            (slowest * 4).max(WAIT_NEAR)
+        } else {
+            (slowest * 8).max(WAIT_SPREAD)
+        };
+        let wait = base.min(WAIT_MAX) * self.health.factor(now);
+        self.set_suspect(node, Stage::Asking, now + wait, again);
+        if let Some(shared) = self.suspects.recent(node, now) {
+            // It is asked everywhere already; the answer comes by here.
+            if let Some(question) = self.suspects.questions.get_mut(&shared) {
+                question.own = true;
+            }
+            return true;
+        }
+        let asked = if everywhere { links } else { self.chance.sample(links, PROBES) };
+        self.ask(now, node, None, asked, everywhere);
+        true
+    }
+
+    /// Sends a question on, for this node or for the one that asked it.
+    fn ask(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        asker: Option<(LinkId, u64)>,
+        links: Vec<LinkId>,
+        spread: bool,
+    ) {
+        if self.suspects.questions.len() >= QUESTIONS_MAX {
+            return self.overloaded("probes");
+        }
+        let nonce = self.chance.number();
+        let question =
+            Question { node, asked: now, askers: asker.into_iter().collect(), own: asker.is_none(), spread };
+        self.suspects.questions.insert(nonce, question);
+        self.timers.set(Timer::Probe(nonce), now + QUESTION_LIFETIME);
+        for id in links {
+            let Some(link) = self.links.get(id) else { continue };
+            let spread = spread && link.compares();
+            self.control(id, ControlFrame::Probe { node, nonce, spread });
+        }
+    }
+
+    pub(crate) fn forget_question(&mut self, nonce: u64) {
+        self.suspects.questions.remove(&nonce);
+    }
+
+    /// With a neighbor again, suspects of the time without are asked about once more.
+    pub(crate) fn resume_suspicions(&mut self, now: Time) {
+        let asking = |suspect: &Suspect| suspect.stage == Stage::Asking;
+        let suspects: Vec<NodeId> =
+            self.suspects.table.iter().filter(|(_, s)| asking(s)).map(|(node, _)| *node).collect();
+        if self.links.flooding().count() == 1 {
+            for node in suspects {
+                self.suspect(now, node);
+            }
+        }
+    }
+
+    pub(crate) fn on_suspicion_deadline(&mut self, now: Time, node: NodeId) {
+        let Some(suspect) = self.suspects.table.remove(&node) else { return };
+        if !self.may_be_suspected(node) {
+            return;
+        }
+        let Suspect { stage, due, again } = suspect;
+        let late = now.since(due) > LATE;
+        if now < self.withheld_until {
+            self.set_suspect(node, Stage::Doubted, self.withheld_until, again);
+        } else if stage == Stage::Asking && !late {
+            self.conclude(now, node);
+        } else {
+            // An answer may have come while this node was not listening.
+            self.ask_about(now, node, again || stage == Stage::Vouched);
+        }
+    }
+
+    fn conclude(&mut self, now: Time, node: NodeId) {
+        if let Some(member) = self.members.get(node).cloned() {
+            self.stats.members_failed += 1;
+            self.apply(now, None, &Member { status: MemberStatus::Failed, ..member });
+        }
+        self.members.set_linked(node, false);
+    }
+
+    pub(crate) fn on_probe_result(&mut self, now: Time, nonce: u64, answers: bool) {
+        if !answers {
+            return; // it has no link to the node: that says nothing
+        }
+        let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
+        let (node, own) = (question.node, question.own);
+        let askers = std::mem::take(&mut question.askers);
+        for (link, nonce) in askers {
+            self.answer_probe(link, nonce, true);
+        }
+        if own {
+            self.vouched(now, node);
+        }
+    }
+
+    /// Somebody has a link to a suspect.
+    fn vouched(&mut self, now: Time, node: NodeId) {
+        let Some(suspect) = self.suspects.table.get(&node) else { return };
+        if suspect.stage != Stage::Asking {
+            return;
+        }
+        self.stats.suspects_vouched += 1;
+        if suspect.again {
+            self.suspects.clear(node);
+            self.timers.cancel(&Timer::Suspect(node));
+            self.members.set_linked(node, false);
+        } else {
+            self.set_suspect(node, Stage::Vouched, now + VOUCHED_AGAIN, false);
+        }
+        // The maintainer will find it again if it is needed.
+        self.timers.set_by(Timer::Maintain, now);
+    }
+
+    /// A member said something itself: it is no suspect.
+    pub(crate) fn acquit(&mut self, node: NodeId) {
+        if self.suspects.clear(node) {
+            self.stats.suspects_refuted += 1;
+            self.timers.cancel(&Timer::Suspect(node));
+        }
+    }
+
+    /// A neighbor asks about a third node.
+    pub(crate) fn on_probe(&mut self, now: Time, from: LinkId, node: NodeId, nonce: u64, spread: bool) {
+        let answers = node == self.me.node || self.links.up_to(node).is_some();
+        if answers {
+            return self.answer_probe(from, nonce, true);
+        }
+        if !spread {
+            return self.answer_probe(from, nonce, false);
+        }
+        if let Some(shared) = self.suspects.recent(node, now) {
+            if let Some(question) = self.suspects.questions.get_mut(&shared)
+                && question.askers.len() < ASKERS_MAX
+            {
+                question.askers.push((from, nonce));
+            }
+            return;
+        }
+        let others: Vec<LinkId> =
+            self.links.iter().filter(|link| link.compares() && link.id != from).map(|link| link.id).collect();
+        self.ask(now, node, Some((from, nonce)), others, true);
+    }
+
+    fn answer_probe(&mut self, to: LinkId, nonce: u64, answers: bool) {
+        if self.links.get(to).is_some_and(crate::link::Link::is_up) {
+            self.control(to, ControlFrame::ProbeResult { nonce, answers });
+        }
+    }
+}
