@@ -318,6 +318,7 @@ impl Node {
         debug_assert!(peer != self.me.node, "nobody is its own neighbor");
         self.acquit(peer);
         self.members.set_linked(peer, true);
+        self.answer_questions(peer);
         if purpose == LinkPurpose::Direct {
             self.timers.set(Timer::Link(id), now + crate::direct::DIRECT_IDLE);
             return self.send_waiting_directs(now, peer, id);

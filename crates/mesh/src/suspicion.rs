@@ -252,6 +252,15 @@ impl Node {
         }
     }
 
+    /// A link to a node came up: whoever asked about it lately is told.
+    pub(crate) fn answer_questions(&mut self, node: NodeId) {
+        let of_node = self.suspects.questions.values_mut().filter(|question| question.node == node);
+        let askers: Vec<(LinkId, u64)> = of_node.flat_map(|q| std::mem::take(&mut q.askers)).collect();
+        for (link, nonce) in askers {
+            self.answer_probe(link, nonce, true);
+        }
+    }
+
     /// Somebody has a link to a suspect.
     fn vouched(&mut self, now: Time, node: NodeId) {
         let Some(suspect) = self.suspects.table.get(&node) else { return };

@@ -89,6 +89,8 @@ pub struct World {
     pub features: fn(usize) -> Features,
     /// Something of the neighborhood feature was sent on a link without it.
     pub spoke_without_feature: bool,
+    /// Nodes whose process is stopped, and what waits for them.
+    stopped: BTreeMap<usize, Vec<Happening>>,
 }
 
 pub fn channel(name: &str) -> ChannelName {
@@ -133,6 +135,7 @@ impl World {
             distance: BTreeMap::new(),
             features: |_| Features::SUPPORTED,
             spoke_without_feature: false,
+            stopped: BTreeMap::new(),
         };
         for _ in 0..count {
             world.add(config, Vec::new());
@@ -216,6 +219,38 @@ impl World {
                     self.later(at, Happening::Gone { wire, to: 1 - end, loss: LinkLoss::TimedOut });
                 }
             }
+        }
+    }
+
+    /// The process is stopped: it hears nothing and does nothing.
+    pub fn stop(&mut self, index: usize) {
+        self.stopped.insert(index, Vec::new());
+    }
+
+    /// It goes on, with what waited for it.
+    pub fn cont(&mut self, index: usize) {
+        for happening in self.stopped.remove(&index).unwrap_or_default() {
+            self.later(self.now, happening);
+        }
+    }
+
+    /// A stopped node's neighbors notice.
+    pub fn give_up(&mut self, index: usize) {
+        for other in 0..self.members.len() {
+            if other != index {
+                self.break_link(index, other);
+            }
+        }
+    }
+
+    fn whom(&self, happening: &Happening) -> usize {
+        match happening {
+            Happening::Input { node, .. } => *node,
+            Happening::Control { wire, to, .. }
+            | Happening::Data { wire, to, .. }
+            | Happening::Datagram { wire, to, .. }
+            | Happening::LanesFinished { wire, to }
+            | Happening::Gone { wire, to, .. } => self.wires[*wire].ends[*to].node,
         }
     }
 
@@ -348,6 +383,7 @@ impl World {
     /// The next thing that happens, if it is before `end`.
     fn step(&mut self, end: Time) -> bool {
         let timer = (0..self.members.len())
+            .filter(|i| !self.stopped.contains_key(i))
             .filter_map(|i| self.members[i].node.as_ref()?.poll_timeout().map(|at| (at, i)))
             .min();
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
@@ -376,6 +412,10 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        let whom = self.whom(&happening);
+        if let Some(waiting) = self.stopped.get_mut(&whom) {
+            return waiting.push(happening);
+        }
         match happening {
             Happening::Input { node, input } => {
                 if self.members[node].node.is_some() {
@@ -488,6 +528,7 @@ impl World {
         let target = usize::from(candidate.addresses[0].port()) - 1000;
         let reachable = target < self.members.len()
             && self.members[target].node.is_some()
+            && !self.stopped.contains_key(&target)
             && !self.cut.contains(&(index, target));
         let failure = if target == index {
             Some(DialFailure::Oneself)

@@ -1,0 +1,367 @@
+//! Splits, pauses, crashes: what a mesh notices, what it mends, and whom it does not accuse.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod world;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use peerchannel_mesh::{Config, Event, Input, MemberLoss};
+use peerchannel_wire::{Features, MemberName, MemberStatus};
+use world::{World, node_id};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Everyone knows the first, and the one before.
+fn grown(count: usize, config: &Config) -> World {
+    let mut world = World::new(count, config);
+    for index in 0..count {
+        world.members[index].knows = if index == 0 { vec![] } else { vec![0, index - 1] };
+        world.start(index);
+        world.run_for(SECOND / 10);
+    }
+    world.run_for(30 * SECOND);
+    world
+}
+
+fn statuses(world: &World, index: usize) -> Vec<(MemberStatus, bool)> {
+    let count = world.members.len();
+    let node = world.members[index].node.as_ref().unwrap();
+    (0..count)
+        .filter_map(|other| node.members().find(|m| m.node == node_id(other)))
+        .map(|m| (m.status, m.suspended))
+        .collect()
+}
+
+/// Whether every running node knows every running node as alive, and nobody else.
+fn complete(world: &World) -> bool {
+    let running = world.members.iter().filter(|m| m.node.is_some()).count();
+    world.members.iter().filter_map(|m| m.node.as_ref()).all(|node| {
+        node.members().filter(|m| m.status == MemberStatus::Alive).count() == running
+            && node.neighbors().count() > 0
+    })
+}
+
+fn failures(world: &World, of: impl Fn(usize) -> bool) -> usize {
+    let failed = |event: &Event| {
+        matches!(event, Event::MemberDown { node, loss: MemberLoss::Failed, .. }
+        if (0..world.members.len()).any(|i| node_id(i) == *node && of(i)))
+    };
+    world.members.iter().flat_map(|m| &m.events).filter(|event| failed(event)).count()
+}
+
+/// Nothing passes between the two sides; their links are noticed to be dead one by one.
+fn split(world: &mut World, side: impl Fn(usize) -> usize) {
+    let count = world.members.len();
+    for a in 0..count {
+        for b in 0..count {
+            if side(a) != side(b) {
+                world.cut.insert((a, b));
+                world.swallow(a, b);
+            }
+        }
+    }
+    world.run_for(7 * SECOND);
+    world.notice_dead();
+}
+
+#[test]
+fn halves_that_buried_each_other_are_one_mesh_again_in_half_a_minute() {
+    for (minutes, parts) in [(1, 2), (10, 5)] {
+        let mut world = grown(30, &Config::default());
+        assert!(complete(&world));
+        split(&mut world, |i| i % parts);
+        world.run_for(30 * SECOND);
+        let each = 30 / parts;
+        for index in 0..30 {
+            let alive = statuses(&world, index).iter().filter(|(s, _)| *s == MemberStatus::Alive).count();
+            assert_eq!(alive, each, "node {index} knows its part and no more ({parts} parts)");
+        }
+        world.run_for(SECOND * 60 * minutes);
+        let before = failures(&world, |_| true);
+        world.cut.clear();
+        world.run_until(30 * SECOND, "healed", complete);
+        world.run_for(60 * SECOND);
+        assert!(complete(&world));
+        assert_eq!(failures(&world, |_| true), before, "nobody is called failed for it ({minutes} min)");
+        let merges: u64 =
+            world.members.iter().map(|m| m.node.as_ref().unwrap().stats().reservoir_merges).sum();
+        assert!(merges > 0);
+    }
+}
+
+#[test]
+fn a_mesh_of_two_that_was_cut_for_minutes_heals() {
+    let mut world = grown(2, &Config::default());
+    split(&mut world, |i| i);
+    world.run_for(600 * SECOND);
+    world.cut.clear();
+    world.run_until(30 * SECOND, "healed", complete);
+}
+
+#[test]
+fn a_crash_is_known_to_all_soon_and_only_the_crashed_are_reported() {
+    let mut world = grown(60, &Config::default());
+    world.kill(7, 7 * SECOND);
+    world.run_for(7 * SECOND);
+    world.run_until(4 * SECOND, "known to all", |w| {
+        (0..60).all(|i| i == 7 || w.saw(i, |e| matches!(e, Event::MemberDown { .. })))
+    });
+    world.run_for(60 * SECOND);
+    assert_eq!(failures(&world, |i| i == 7), 59);
+    assert_eq!(failures(&world, |i| i != 7), 0);
+}
+
+#[test]
+fn a_goodbye_is_known_to_all_within_a_second() {
+    let mut world = grown(60, &Config::default());
+    world.with(7, peerchannel_mesh::Node::leave);
+    world.run_until(SECOND, "known to all", |w| {
+        (0..60).all(|i| i == 7 || w.saw(i, |e| matches!(e, Event::MemberDown { loss: MemberLoss::Left, .. })))
+    });
+    assert_eq!(failures(&world, |_| true), 0);
+}
+
+#[test]
+fn a_third_that_crashes_at_once_is_noticed_and_nobody_else_is_accused() {
+    let mut world = grown(60, &Config::default());
+    for index in (0..60).step_by(3) {
+        world.kill(index, (6 * SECOND) + SECOND * u32::try_from(index % 4).unwrap());
+    }
+    world.run_until(30 * SECOND, "noticed", complete);
+    assert_eq!(failures(&world, |i| i % 3 != 0), 0);
+}
+
+#[test]
+fn links_that_break_do_not_make_a_member_fail_while_somebody_has_one() {
+    let mut world = grown(40, &Config::default());
+    for round in 0..40 {
+        let node = round % 40;
+        // All its links but one break at this node alone; the cable is cut for a while.
+        let linked: Vec<usize> = (0..40).filter(|other| world.linked(node, *other)).collect();
+        for other in linked.iter().skip(1) {
+            world.cut.extend([(node, *other), (*other, node)]);
+            world.break_link(node, *other);
+        }
+        world.run_for(5 * SECOND);
+        world.cut.clear();
+    }
+    world.run_for(60 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+    assert!(complete(&world));
+}
+
+#[test]
+fn a_node_that_was_stopped_for_a_minute_is_back_within_five_seconds() {
+    let mut world = grown(30, &Config::default());
+    world.stop(4);
+    world.run_for(8 * SECOND);
+    world.give_up(4);
+    world.run_for(52 * SECOND);
+    assert!(failures(&world, |i| i == 4) == 29, "it was reported");
+    world.cont(4);
+    world.input(4, Input::Resumed { paused: 60 * SECOND });
+    world.run_until(5 * SECOND, "back", complete);
+    assert_eq!(failures(&world, |i| i != 4), 0, "it accuses nobody for its own sleep");
+}
+
+#[test]
+fn a_node_that_was_stopped_without_knowing_accuses_nobody() {
+    let mut world = grown(30, &Config::default());
+    for node in 0..30 {
+        world.stop(node);
+        world.run_for(5 * SECOND);
+        world.cont(node);
+        world.run_for(SECOND);
+    }
+    world.run_for(30 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+    assert!(complete(&world));
+}
+
+#[test]
+fn after_a_change_of_network_dead_links_are_given_up_at_once() {
+    let mut world = grown(20, &Config::default());
+    let linked: Vec<usize> = (0..20).filter(|other| world.linked(3, *other)).collect();
+    for other in linked.iter().skip(2) {
+        world.swallow(3, *other);
+    }
+    world.input(3, Input::NetworkChanged);
+    world.run_for(2 * SECOND);
+    assert_eq!(world.node(3).stats().links_unconfirmed as usize, linked.len() - 2);
+    world.run_until(3 * SECOND, "with neighbors that answer", |w| {
+        (0..20).filter(|other| w.link_to(3, *other).is_some()).count() >= 6
+    });
+    world.run_for(30 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+}
+
+#[test]
+fn members_that_vanish_with_all_their_neighbors_are_found_out() {
+    let mut config = Config::default();
+    (config.neighbors_low, config.neighbors_target, config.neighbors_high) = (2, 3, 3);
+    config.full_mesh_members_max = 1;
+    let mut world = grown(40, &config);
+    // One node, its neighbors, and theirs: nobody who is left had a link to the first two rings.
+    let ring = |world: &World, of: &[usize]| -> Vec<usize> {
+        (0..40).filter(|o| of.contains(o) || of.iter().any(|n| world.linked(*n, *o))).collect()
+    };
+    let gone = ring(&world, &ring(&world, &[5]));
+    assert!(gone.len() < 30, "{}", gone.len());
+    for index in &gone {
+        world.kill(*index, 7 * SECOND);
+    }
+    world.run_until(3600 * SECOND, "no ghosts", complete);
+    assert_eq!(failures(&world, |i| !gone.contains(&i)), 0);
+}
+
+#[test]
+fn those_that_cannot_be_dialed_are_not_accused_for_it() {
+    let mut config = Config::default();
+    config.audit_interval = 10 * SECOND;
+    let mut world = World::new(40, &config);
+    for index in 0..40 {
+        if index % 3 == 1 {
+            world.cut.extend((0..40).map(|other| (other, index)));
+        }
+        world.members[index].knows = vec![0, 3, 6];
+        world.start(index);
+    }
+    world.run_for(400 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+    assert!(complete(&world));
+    let stats: Vec<_> = world.members.iter().map(|m| m.node.as_ref().unwrap().stats()).collect();
+    assert!(stats.iter().map(|s| s.audits).sum::<u64>() > 100);
+    assert_eq!(stats.iter().map(|s| s.audits_failed).sum::<u64>(), 0);
+}
+
+#[test]
+fn a_suspended_member_stays_one_and_comes_back_with_what_it_missed() {
+    let mut world = grown(12, &Config::default());
+    world.publish(3, "before");
+    world.run_for(SECOND);
+    world.with(5, peerchannel_mesh::Node::suspend);
+    world.run_for(2 * SECOND);
+    assert_eq!(world.neighbors(5), 0);
+    let quiet = world.members[5].events.len();
+    assert!(world.try_publish(5, "while away"));
+    world.publish(3, "meanwhile");
+    world.run_for(1200 * SECOND);
+    assert_eq!(world.members[5].events.len(), quiet, "it does nothing");
+    for index in (0..12).filter(|i| *i != 5) {
+        assert_eq!(statuses(&world, index)[5], (MemberStatus::Alive, true));
+        assert_eq!(world.node(index).stats().members, 11);
+    }
+    assert_eq!(failures(&world, |_| true), 0);
+    world.with(5, peerchannel_mesh::Node::resume);
+    world.run_until(5 * SECOND, "back", |w| {
+        (0..12).all(|i| statuses(w, i)[5] == (MemberStatus::Alive, false)) && w.neighbors(5) > 0
+    });
+    world.run_for(10 * SECOND);
+    assert_eq!(world.texts(5), ["before", "meanwhile"]);
+    assert!(world.texts(1).contains(&"while away".to_owned()));
+    assert_eq!(world.gaps(), 0);
+}
+
+#[test]
+fn a_suspended_node_can_leave() {
+    let mut world = grown(5, &Config::default());
+    world.with(2, peerchannel_mesh::Node::suspend);
+    world.run_for(60 * SECOND);
+    world.with(2, peerchannel_mesh::Node::leave);
+    world.run_until(2 * SECOND, "left", |w| w.saw(2, |e| matches!(e, Event::Left)));
+    world.run_for(SECOND);
+    for index in [0, 1, 3, 4] {
+        assert_eq!(statuses(&world, index)[2].0, MemberStatus::Left, "node {index}");
+    }
+}
+
+#[test]
+fn what_members_say_of_themselves_reaches_everybody_in_few_frames() {
+    let mut world = grown(30, &Config::default());
+    let known = |world: &World| {
+        world.members[9].events.iter().filter(|e| matches!(e, Event::MemberChanged { .. })).count()
+    };
+    let before = known(&world);
+    world.with(4, |node, now| {
+        node.set_name(now, MemberName::new("dora").unwrap());
+        node.set_metadata(now, Bytes::from_static(b"typing")).unwrap();
+        assert!(node.set_metadata(now, Bytes::from(vec![0; 513])).is_err());
+    });
+    let told = |world: &World, text: &'static [u8]| {
+        world.members.iter().all(|m| {
+            m.node.as_ref().unwrap().members().any(|m| m.name.as_str() == "dora" && m.metadata == text)
+        })
+    };
+    world.run_until(SECOND, "told", |w| told(w, b"typing"));
+    assert_eq!(known(&world), before + 1);
+    // One that flickers is passed on in turn, and its last word arrives.
+    let before = world.frames();
+    for n in 0..100u8 {
+        world.with(4, |node, now| node.set_metadata(now, Bytes::from(vec![n])).unwrap());
+        world.run_for(SECOND / 10);
+    }
+    world.with(4, |node, now| node.set_metadata(now, Bytes::from_static(b"done")).unwrap());
+    world.run_until(8 * SECOND, "told at last", |w| told(w, b"done"));
+    let frames = world.frames() - before;
+    assert!(frames < 40 * 30 * 8, "{frames} frames");
+}
+
+#[test]
+fn a_joining_node_is_told_when_it_knows_the_members() {
+    let mut world = grown(80, &Config::default());
+    world.add(&Config::default(), vec![7]);
+    world.start(80);
+    world.run_until(SECOND, "known", |w| {
+        w.saw(80, |e| matches!(e, Event::MembersKnown { members: 81, complete: true }))
+    });
+}
+
+#[test]
+fn above_its_limit_the_table_is_a_sample_that_costs_little_and_estimates_the_rest() {
+    let mut config = Config::default();
+    config.members_max = 32;
+    let mut world = grown(150, &config);
+    world.run_for(120 * SECOND);
+    for index in (0..150).step_by(7) {
+        let node = world.members[index].node.as_ref().unwrap();
+        assert!(!node.members_complete());
+        let estimate = node.size_estimate();
+        assert!((90..=220).contains(&estimate), "node {index}: {estimate}");
+        assert!(node.members().count() <= 32 + 13, "{}", node.members().count());
+        for neighbor in node.neighbors() {
+            assert!(node.members().any(|m| m.node == neighbor.node), "neighbors are always in it");
+        }
+    }
+    // The mesh shrinks: the sample is of what is left.
+    for index in 40..150 {
+        world.with(index, peerchannel_mesh::Node::leave);
+        world.run_for(SECOND / 10);
+    }
+    world.run_for(300 * SECOND);
+    let estimates: Vec<usize> =
+        (0..40).map(|i| world.members[i].node.as_ref().unwrap().size_estimate()).collect();
+    assert!(estimates.iter().all(|e| (28..=54).contains(e)), "{estimates:?}");
+    assert_eq!(failures(&world, |_| true), 0);
+}
+
+#[test]
+fn a_mesh_of_which_half_is_older_heals_too() {
+    let mut world = World::new(20, &Config::default());
+    world.features =
+        Box::new(|a, b| if a % 2 == 0 && b % 2 == 0 { Features::SUPPORTED } else { Features::NONE });
+    for index in 0..20 {
+        world.members[index].knows = if index == 0 { vec![] } else { vec![0, index - 1] };
+        world.start(index);
+    }
+    world.run_for(30 * SECOND);
+    assert!(complete(&world));
+    world.kill(3, 7 * SECOND);
+    world.run_for(20 * SECOND);
+    assert!(complete(&world));
+    assert_eq!(failures(&world, |i| i != 3), 0);
+    split(&mut world, |i| usize::from(i >= 10));
+    world.run_for(60 * SECOND);
+    world.cut.clear();
+    world.run_until(60 * SECOND, "healed", complete);
+}
