@@ -4,7 +4,7 @@
 //! keeps a uniform sample of all members it ever heard of, with their last good addresses,
 //! which nothing pushes out but proof that a member left. Those of it that it does not know as
 //! alive are dialed one by one, rarely, and often while a split is suspected; who answers is
-//! linked, and the comparison of tables does the rest (docs/protocol.md section 3.6).
+//! linked, and the comparison of tables does the rest (docs/protocol.md section 3.11).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

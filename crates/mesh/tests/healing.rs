@@ -348,8 +348,7 @@ fn above_its_limit_the_table_is_a_sample_that_costs_little_and_estimates_the_res
 #[test]
 fn a_mesh_of_which_half_is_older_heals_too() {
     let mut world = World::new(20, &Config::default());
-    world.features =
-        Box::new(|a, b| if a % 2 == 0 && b % 2 == 0 { Features::SUPPORTED } else { Features::NONE });
+    world.features = |index| if index % 2 == 0 { Features::SUPPORTED } else { Features::NONE };
     for index in 0..20 {
         world.members[index].knows = if index == 0 { vec![] } else { vec![0, index - 1] };
         world.start(index);
