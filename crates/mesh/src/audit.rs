@@ -25,7 +25,10 @@ impl Node {
         if self.is_closing() || self.is_resting() {
             return;
         }
-        let pause = self.chance.jitter(self.config.audit_interval);
+        // Of a sample, which all members check, each has its turn as often as in a small mesh.
+        let everybody = self.members.estimate(self.me.node);
+        let crowd = everybody.div_ceil(self.members.alive() + 1).clamp(1, 1000);
+        let pause = self.chance.jitter(self.config.audit_interval) * u32::try_from(crowd).unwrap_or(1);
         self.timers.set(Timer::Audit, now + pause);
         let unseen: Vec<_> = self
             .members
@@ -47,9 +50,8 @@ impl Node {
         }
         // All members together take turns as if they were one.
         let turns = self.config.audit_interval.as_secs() / QUESTION_INTERVAL.as_secs();
-        let everybody = self.members.estimate(self.me.node);
         let share = usize::try_from(turns).unwrap_or(1).max(1);
-        if self.chance.below(everybody) < share {
+        if self.chance.below(self.members.alive() + 1) < share {
             self.stats.audits += 1;
             self.suspect(now, node);
         }

@@ -256,7 +256,7 @@ impl Node {
     }
 
     pub(crate) fn welcome(&mut self, now: Time, id: LinkId, connect: &Connect) {
-        let referrals = self.referrals(id);
+        let referrals = self.referrals(now, id);
         let (Some(member), Some(link)) = (self.record.clone(), self.links.get(id)) else { return };
         let welcome = Welcome {
             epoch: self.me.epoch,
@@ -427,14 +427,22 @@ impl Node {
     }
 
     /// Other neighbors this one may try, at random.
-    pub(crate) fn referrals(&mut self, to: LinkId) -> Vec<NodeAddress> {
+    pub(crate) fn referrals(&mut self, now: Time, to: LinkId) -> Vec<NodeAddress> {
         let peer = self.links.get(to).map(|l| l.peer);
-        let known: Vec<NodeAddress> = self
+        // All members keep the same sample: it would be dialed by all. So of a large mesh the
+        // candidates are told, and the neighbors.
+        let complete = self.members.is_complete();
+        let mut known: Vec<NodeAddress> = self
             .members
             .iter()
-            .filter(|m| m.status == MemberStatus::Alive && Some(m.record.facts().node) != peer)
+            .filter(|m| crate::members::is_present(m) && Some(m.record.facts().node) != peer)
+            .filter(|m| complete || self.links.up_to(m.record.facts().node).is_some())
             .filter_map(|m| m.record.address())
             .collect();
+        if !complete {
+            let told = self.candidates.to_tell(REFERRALS_MAX, now, &mut self.chance);
+            known.extend(told.into_iter().map(|told| told.address).filter(|a| Some(a.node()) != peer));
+        }
         self.chance.sample(known, REFERRALS_MAX)
     }
 

@@ -22,7 +22,7 @@ const PAUSE_AFTER_SILENCE: Duration = Duration::from_secs(1);
 
 impl Node {
     pub(crate) fn refuse(&mut self, now: Time, id: LinkId, reason: RefuseReason) {
-        let referrals = self.referrals(id);
+        let referrals = self.referrals(now, id);
         self.farewell(now, id, Farewell::Refuse(Refuse { reason, referrals }));
     }
 
@@ -36,7 +36,7 @@ impl Node {
             self.keep_as_candidate(now, id);
             self.candidates.pause(peer, now + self.pause_after(reason));
         }
-        let referrals = self.referrals(id);
+        let referrals = self.referrals(now, id);
         self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerchannel_wire::{
-    Epoch, Member, MemberMark, MemberName, MemberRecord, MemberStatus, MemberSum, MeshId, NodeId,
+    Epoch, Member, MemberFacts, MemberMark, MemberName, MemberRecord, MemberStatus, MemberSum, MeshId, NodeId,
 };
 
 use crate::time::Time;
@@ -81,6 +81,8 @@ pub(crate) enum Change {
     Up,
     /// Its name, addresses, metadata, or whether it takes a break.
     Facts,
+    /// Nothing of that: it only spoke.
+    Restated,
     /// It left or failed.
     Down,
     /// It is not one of those this node keeps.
@@ -198,12 +200,16 @@ impl Members {
         let was_alive = known.member.status == MemberStatus::Alive;
         let is_alive = member.status == MemberStatus::Alive;
         let was_present = is_present(&known.member);
-        let same_epoch = known.member.record.facts().epoch == member.record.facts().epoch;
+        let (old, new) = (known.member.record.facts(), member.record.facts());
+        let same_epoch = old.epoch == new.epoch;
+        let shown = |f: &MemberFacts| (f.name.clone(), f.addresses.clone(), f.metadata.clone(), f.suspended);
+        let same_facts = shown(old) == shown(new);
         let place = known.place;
         (known.member, known.since, known.sum) = (member, now, sum);
         self.count(place, was_present, present);
         self.keep_bounds();
         match (was_alive, is_alive) {
+            (true, true) if same_epoch && same_facts => Change::Restated,
             (true, true) if same_epoch => Change::Facts,
             (_, true) => Change::Up,
             (true, false) => Change::Down,
@@ -353,7 +359,7 @@ pub(crate) fn rank_of(mark: &MemberMark) -> (Epoch, u32, u8) {
 
 #[cfg(test)]
 mod tests {
-    use peerchannel_wire::{MemberFacts, Signature};
+    use peerchannel_wire::Signature;
 
     use super::*;
 
@@ -386,7 +392,7 @@ mod tests {
         };
         check(5, 0, Alive, Change::Up, 1);
         check(5, 0, Alive, Change::Nothing, 1);
-        check(5, 1, Alive, Change::Facts, 1);
+        check(5, 1, Alive, Change::Restated, 1);
         check(5, 0, Failed, Change::Nothing, 1);
         check(5, 1, Failed, Change::Down, 0);
         check(5, 1, Alive, Change::Contradicted, 0);

@@ -190,11 +190,14 @@ impl Node {
     }
 
     pub(crate) fn apply(&mut self, now: Time, from: Option<LinkId>, member: &Member) {
-        let facts = member.record.facts().clone();
+        let record = member.record.clone();
+        let facts = record.facts();
         let node = facts.node;
         let level = self.members.level();
         let linked = self.links.reaches(node);
         let change = self.members.apply(member.clone(), linked, now);
+        // Of a sample the application hears; a neighbor outside it is a neighbor, no more.
+        let inside = self.members.is_inside(node);
         if self.members.level() != level {
             self.timers.set_by(Timer::Sample, now + SAMPLE_INTERVAL);
         }
@@ -207,18 +210,19 @@ impl Node {
             }
             Change::Outside => return,
             Change::Contradicted => return self.contradict(now, from, node),
-            Change::Up => {
-                self.tell(Event::MemberUp { node, name: facts.name, epoch: facts.epoch });
+            Change::Up if inside => {
+                self.tell(Event::MemberUp { node, name: facts.name.clone(), epoch: facts.epoch });
             }
-            Change::Facts => self.tell(Event::MemberChanged { node, name: facts.name }),
-            Change::Down => {
+            Change::Facts if inside => self.tell(Event::MemberChanged { node, name: facts.name.clone() }),
+            Change::Down if inside => {
                 let left = member.status == MemberStatus::Left;
                 let loss = if left { MemberLoss::Left } else { MemberLoss::Failed };
-                self.tell(Event::MemberDown { node, name: facts.name, loss });
+                self.tell(Event::MemberDown { node, name: facts.name.clone(), loss });
                 if !left && self.reservoir.lost_member(now, self.members.alive()) {
                     self.split_suspected(now);
                 }
             }
+            Change::Restated | Change::Up | Change::Facts | Change::Down => {}
         }
         if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
             link.debt.settle(node);
@@ -228,7 +232,9 @@ impl Node {
             if let Some(address) = member.record.address()
                 && !facts.suspended
             {
-                self.hear_of_member(now, &address);
+                if linked || self.members.is_complete() {
+                    self.hear_of_member(now, &address);
+                }
                 self.reservoir.remember(&address, now);
             }
             self.member_places_changed(now);
@@ -242,10 +248,10 @@ impl Node {
             self.reservoir.forget(node);
         }
         // A neighbor outside the sample is nobody else's business.
-        if !self.members.is_inside(node) {
+        if !inside {
             return;
         }
-        if change == Change::Facts && !self.members.may_pass_facts(node, now) {
+        if matches!(change, Change::Facts | Change::Restated) && !self.members.may_pass_facts(node, now) {
             self.withheld.insert(node);
             return self.timers.set_by(Timer::Withheld, now + FACTS_INTERVAL);
         }

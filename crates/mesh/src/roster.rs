@@ -41,8 +41,9 @@ const NEARLY_EMPTY: u32 = 4;
 /// A doubt about one member is passed on this often at most: long enough for its answer.
 const DOUBT_PAUSE: Duration = Duration::from_secs(10);
 
-/// A doubt that the member did not answer becomes a suspicion.
-const DOUBT_LIMIT: Duration = Duration::from_secs(15);
+/// A doubt that the member did not answer becomes a suspicion after this and the longest time
+/// its answer may take.
+const DOUBT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Longest time over which the answers to doubts are spread, and what each member adds to it:
 /// a thousand members that were all called failed answer within two seconds.
@@ -284,7 +285,8 @@ impl Node {
         if self.members.may_doubt(mark.node, DOUBT_PAUSE, now) {
             self.stats.members_doubted += 1;
             self.pass_doubt(now, from, mark);
-            self.suspect_unless_answered(now, mark.node, DOUBT_LIMIT);
+            let within = DOUBT_LIMIT + self.answer_spread();
+            self.suspect_unless_answered(now, mark.node, within);
         }
     }
 
@@ -324,10 +326,14 @@ impl Node {
             return;
         }
         self.stats.refutations += 1;
-        let members = u32::try_from(self.members.alive()).unwrap_or(u32::MAX);
-        let spread = (ANSWER_SPREAD * members.min(10_000)).min(ANSWER_SPREAD_MAX);
+        let spread = self.answer_spread();
         let within = self.chance.within(spread);
         self.change_own_record(now, within);
+    }
+
+    fn answer_spread(&self) -> Duration {
+        let members = u32::try_from(self.members.alive()).unwrap_or(u32::MAX);
+        (ANSWER_SPREAD * members.min(10_000)).min(ANSWER_SPREAD_MAX)
     }
 }
 

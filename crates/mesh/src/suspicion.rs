@@ -1,7 +1,7 @@
 //! Suspicion: how a member is judged to have failed, and how it is saved from a false verdict.
 //!
 //! ```text
-//!   link lost, audit failed                 a doubt unanswered for 15 s
+//!   link lost, audit failed                 a doubt that nobody answered
 //!          │                                          │
 //!          v           somebody has a link to it      v
 //!       Asking ───────────────────────────────────> Vouched ── 12 s, once ──> Asking
@@ -28,9 +28,6 @@ use crate::node::{Leaving, Node};
 use crate::time::Time;
 use crate::timers::Timer;
 
-/// Neighbors asked where only they may know.
-const PROBES: usize = 3;
-
 /// Shortest wait for answers where every member is a neighbor.
 const WAIT_NEAR: Duration = Duration::from_millis(300);
 
@@ -41,9 +38,9 @@ const WAIT_SPREAD: Duration = Duration::from_secs(1);
 /// crash after 15 s.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// How long a node without neighbors waits before it believes that the last one failed: it
-/// may be this node's own network that is gone.
-const ISOLATED_SUSPICION: Duration = Duration::from_millis(500);
+/// How long a node without neighbors waits before it believes that the last ones failed: it
+/// may be this node's own network that is gone, and with a neighbor it asks again.
+const ISOLATED_SUSPICION: Duration = Duration::from_secs(3);
 
 /// A member that only others vouch for is asked about once more after this: longer than the
 /// slowest link takes to notice (9.5 s).
@@ -89,8 +86,10 @@ struct Question {
     askers: Vec<(LinkId, u64)>,
     /// This node wants to know itself.
     own: bool,
-    /// It went to every neighbor, not to a few.
-    spread: bool,
+    /// The neighbor for whom alone it was passed on, and who was not asked in turn.
+    first: Option<LinkId>,
+    /// Somebody vouched.
+    answered: bool,
 }
 
 /// Suspects, and questions on their way. Bounded by the member table and `QUESTIONS_MAX`.
@@ -107,7 +106,7 @@ impl Suspects {
 
     /// The question about a node that is on its way.
     fn recent(&self, node: NodeId, now: Time) -> Option<u64> {
-        let fresh = |q: &Question| q.spread && q.node == node && now.since(q.asked) < QUESTION_SHARED;
+        let fresh = |q: &Question| q.node == node && now.since(q.asked) < QUESTION_SHARED;
         self.questions.iter().find(|(_, question)| fresh(question)).map(|(nonce, _)| *nonce)
     }
 }
@@ -128,6 +127,8 @@ impl Node {
     fn may_be_suspected(&self, node: NodeId) -> bool {
         let member = self.members.get(node);
         member.is_some_and(crate::members::is_present)
+            // Nobody but its neighbors knows it, and nobody is to be told.
+            && self.members.is_inside(node)
             && self.links.up_to(node).is_none()
             && self.leaving == Leaving::No
             && !self.is_resting()
@@ -147,13 +148,12 @@ impl Node {
     }
 
     fn ask_about(&mut self, now: Time, node: NodeId, again: bool) -> bool {
-        let everywhere = self.members.is_inside(node);
         let links = self.links.flooding_ids();
         let slowest = self.links.flooding().map(|link| link.rtt).max().unwrap_or_default();
         let near = self.members.alive() <= links.len() + 1;
         let base = if links.is_empty() {
             ISOLATED_SUSPICION
-        } else if near || !everywhere {
+        } else if near {
             (slowest * 4).max(WAIT_NEAR)
         } else {
             (slowest * 8).max(WAIT_SPREAD)
@@ -162,37 +162,59 @@ impl Node {
         self.set_suspect(node, Stage::Asking, now + wait, again);
         if let Some(shared) = self.suspects.recent(node, now) {
             // It is asked everywhere already; the answer comes by here.
-            if let Some(question) = self.suspects.questions.get_mut(&shared) {
-                question.own = true;
-            }
+            self.share_question(now, shared, None);
             return true;
         }
-        let asked = if everywhere { links } else { self.chance.sample(links, PROBES) };
-        self.ask(now, node, None, asked, everywhere);
+        self.ask(now, node, None, links);
         true
     }
 
     /// Sends a question on, for this node or for the one that asked it.
-    fn ask(
-        &mut self,
-        now: Time,
-        node: NodeId,
-        asker: Option<(LinkId, u64)>,
-        links: Vec<LinkId>,
-        spread: bool,
-    ) {
+    fn ask(&mut self, now: Time, node: NodeId, asker: Option<(LinkId, u64)>, links: Vec<LinkId>) {
+        if links.is_empty() {
+            return;
+        }
         if self.suspects.questions.len() >= QUESTIONS_MAX {
             return self.overloaded("probes");
         }
         let nonce = self.chance.number();
-        let question =
-            Question { node, asked: now, askers: asker.into_iter().collect(), own: asker.is_none(), spread };
+        let question = Question {
+            node,
+            asked: now,
+            askers: asker.into_iter().collect(),
+            own: asker.is_none(),
+            first: asker.map(|(link, _)| link),
+            answered: false,
+        };
         self.suspects.questions.insert(nonce, question);
         self.timers.set(Timer::Probe(nonce), now + QUESTION_LIFETIME);
         for id in links {
             let Some(link) = self.links.get(id) else { continue };
-            let spread = spread && link.compares();
+            let spread = link.compares();
             self.control(id, ControlFrame::Probe { node, nonce, spread });
+        }
+    }
+
+    /// One more wants to know what is being asked: a neighbor, or this node itself.
+    fn share_question(&mut self, now: Time, nonce: u64, asker: Option<(LinkId, u64)>) {
+        let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
+        let (node, answered) = (question.node, question.answered);
+        // The answer may be behind the neighbor who asked first.
+        let others = asker.is_none_or(|(link, _)| Some(link) != question.first);
+        let first = if others { question.first.take() } else { None };
+        match asker {
+            None => question.own = true,
+            Some(_) if answered => {}
+            Some(asker) if question.askers.len() < ASKERS_MAX => question.askers.push(asker),
+            Some(_) => {}
+        }
+        if let Some(first) = first.filter(|_| !answered) {
+            self.control(first, ControlFrame::Probe { node, nonce, spread: true });
+        }
+        match asker {
+            Some((link, nonce)) if answered => self.answer_probe(link, nonce, true),
+            None if answered => self.vouched(now, node),
+            _ => {}
         }
     }
 
@@ -206,6 +228,8 @@ impl Node {
         let suspects: Vec<NodeId> =
             self.suspects.table.iter().filter(|(_, s)| asking(s)).map(|(node, _)| *node).collect();
         if self.links.flooding().count() == 1 {
+            // Whoever was asked is gone, and what they were asked too.
+            self.suspects.questions.retain(|_, question| !question.own);
             for node in suspects {
                 self.suspect(now, node);
             }
@@ -242,6 +266,7 @@ impl Node {
             return; // it has no link to the node: that says nothing
         }
         let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
+        question.answered = true;
         let (node, own) = (question.node, question.own);
         let askers = std::mem::take(&mut question.askers);
         for (link, nonce) in askers {
@@ -297,16 +322,11 @@ impl Node {
             return self.answer_probe(from, nonce, false);
         }
         if let Some(shared) = self.suspects.recent(node, now) {
-            if let Some(question) = self.suspects.questions.get_mut(&shared)
-                && question.askers.len() < ASKERS_MAX
-            {
-                question.askers.push((from, nonce));
-            }
-            return;
+            return self.share_question(now, shared, Some((from, nonce)));
         }
         let others: Vec<LinkId> =
             self.links.iter().filter(|link| link.compares() && link.id != from).map(|link| link.id).collect();
-        self.ask(now, node, Some((from, nonce)), others, true);
+        self.ask(now, node, Some((from, nonce)), others);
     }
 
     fn answer_probe(&mut self, to: LinkId, nonce: u64, answers: bool) {

@@ -22,6 +22,10 @@ const CONFIRM_MIN: Duration = Duration::from_secs(1);
 /// Longest: a stopped node must be back within 5 s.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 
+/// After a shorter pause the connections still hold at both ends (idle time-out 6.5 s), and
+/// their own timers judge them better than a ping that meets another pausing node.
+const CONFIRM_AFTER: Duration = Duration::from_secs(6);
+
 /// How long after the links are confirmed nobody is suspected yet: time for the first news.
 const WITHHELD_AFTER: Duration = Duration::from_secs(2);
 
@@ -38,7 +42,7 @@ impl Node {
         }
         if late >= STOPPED {
             // Whether or not the driver noticed and says so.
-            self.wake(now);
+            self.wake(now, late);
         }
     }
 
@@ -47,7 +51,7 @@ impl Node {
         if self.health.late(now, paused) {
             self.stats.health_raised += 1;
         }
-        self.wake(now);
+        self.wake(now, paused);
         self.refresh(now);
     }
 
@@ -57,12 +61,16 @@ impl Node {
         self.refresh(now);
     }
 
-    fn wake(&mut self, now: Time) {
+    fn wake(&mut self, now: Time, paused: Duration) {
         if now < self.withheld_until {
             return; // awake already
         }
         self.stats.resumes += 1;
-        self.confirm_links(now);
+        if paused >= CONFIRM_AFTER {
+            self.confirm_links(now);
+        } else {
+            self.withheld_until = now + WITHHELD_AFTER;
+        }
         self.candidates.hurry(now);
         self.timers.set_by(Timer::Maintain, now);
     }
