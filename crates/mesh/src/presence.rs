@@ -2,7 +2,7 @@
 //!
 //! Statements travel by [`gossip`](crate::gossip), whole tables are compared by
 //! [`roster`](crate::roster), and who stopped answering is judged by
-//! [`suspicion`](crate::suspicion) (docs/protocol.md sections 3.5 and 5).
+//! [`suspicion`](crate::suspicion) (docs/protocol.md sections 3.10 and 5).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

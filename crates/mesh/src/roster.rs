@@ -6,7 +6,7 @@
 //! statement, neither is right by rank: the member itself is asked, by a *doubt* that is
 //! passed on to everybody once, and its next statement settles it at both ends. So a mesh that
 //! was split, and whose halves buried each other, mends at the cost of one statement per
-//! member, and nobody is reported as failed for it again (docs/protocol.md section 5.4).
+//! member, and nobody is reported as failed for it again (docs/protocol.md section 5.3).
 
 use std::time::Duration;
 

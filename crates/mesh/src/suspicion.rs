@@ -15,7 +15,8 @@
 //! answer takes the same way back. A link that is up only because its end has not noticed yet
 //! vouches too: that end asks when it notices, and the last one to notice finds nobody left to
 //! vouch. So a crash costs a few small floods and at most the slowest link's time-out, and a
-//! node that merely paused, or lost some of its links, is not reported (docs/protocol.md section 3.10).
+//! node that merely paused, or lost some of its links, is not reported (docs/protocol.md
+//! section 3.10).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
