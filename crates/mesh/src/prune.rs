@@ -114,7 +114,7 @@ impl Node {
         let lived = now.since(link.since) >= if above_high { LIVED_ABOVE_HIGH } else { LIVED };
         let spared = match link.balance {
             Some(Balance { surplus: theirs, .. }) if theirs > 0 => true,
-            Some(Balance { spare, .. }) => surplus >= BURDENED && spare > 1,
+            Some(Balance { spare, .. }) => (surplus >= BURDENED && spare > 1) || (above_high && spare > 0),
             // An older release does not say.
             None => above_high,
         };
