@@ -17,7 +17,9 @@ use peerchannel_mesh::LinkId;
 use peerchannel_wire::{ControlFrame, DataFrame, Flood, LaneDecoder, LaneEncoder};
 
 use crate::slab::Slab;
-use crate::transport::{FRAME_COST, IDLE_TIMEOUT, KEEP_ALIVE, QUEUE_BYTES, STREAM_WINDOW};
+use crate::transport::{
+    ACK_DELAY, FRAME_COST, IDLE_TIMEOUT, KEEP_ALIVE, KEEP_ALIVE_OF_DIALER, QUEUE_BYTES, STREAM_WINDOW,
+};
 
 /// The lanes of a link by number.
 pub(crate) const CONTROL: usize = 0;
@@ -27,6 +29,8 @@ pub(crate) const INTERACTIVE: usize = 1;
 pub(crate) const BULK: usize = 2;
 
 pub(crate) const KEEP_ALIVE_NS: u64 = KEEP_ALIVE.as_nanos() as u64;
+const KEEP_ALIVE_OF_DIALER_NS: u64 = KEEP_ALIVE_OF_DIALER.as_nanos() as u64;
+const ACK_DELAY_NS: u64 = ACK_DELAY.as_nanos() as u64;
 pub(crate) const IDLE_NS: u64 = IDLE_TIMEOUT.as_nanos() as u64;
 
 /// One end of one connection, so that events can name it after it is gone.
@@ -91,6 +95,8 @@ pub(crate) struct End {
     pub(crate) said: u64,
     /// When an acknowledgement was sent last.
     pub(crate) acknowledged: u64,
+    /// How long after the last packet came this end sends a keep-alive.
+    keep_alive: u64,
     pub(crate) lanes: [Lane; 3],
     /// Packets towards this end that were lost at a wall and are sent again when it falls.
     pub(crate) held: Vec<u32>,
@@ -251,6 +257,8 @@ impl End {
             asked: 0,
             said: now,
             acknowledged: 0,
+            // Counted from the acknowledgement of what came. `Links::add` knows who dialed.
+            keep_alive: KEEP_ALIVE_NS + ACK_DELAY_NS,
             lanes: Default::default(),
             held: Vec::new(),
             codec: None,
@@ -277,17 +285,24 @@ impl End {
         let answered = self.said + 2 * delay;
         let used = if answered <= now { self.heard.max(answered) } else { self.heard };
         let idle = now.saturating_sub(used);
-        self.heard = used + idle / KEEP_ALIVE_NS * KEEP_ALIVE_NS;
+        let period = keep_alive_period(delay);
+        self.heard = used + idle / period * period;
     }
 
     /// When it gives up if nothing comes: QUIC arms the idle timer when a packet comes and
     /// again when the first packet that wants an answer is sent after that, which is a
     /// keep-alive at the latest.
     pub(crate) fn gives_up(&self) -> u64 {
-        let ping = self.heard + KEEP_ALIVE_NS;
+        let ping = self.heard + self.keep_alive;
         let asked = if self.asked > self.heard { self.asked.min(ping) } else { ping };
         asked + IDLE_NS
     }
+}
+
+/// From one keep-alive of the side that dialed to the next: its timer starts anew when the
+/// acknowledgement comes.
+const fn keep_alive_period(delay: u64) -> u64 {
+    KEEP_ALIVE_OF_DIALER_NS + 2 * delay + ACK_DELAY_NS
 }
 
 impl Link {
@@ -297,11 +312,13 @@ impl Link {
         if side == 0 { (dialer, dialed) } else { (dialed, dialer) }
     }
 
-    /// Keep-alive exchanges since the last call: one whenever nothing was sent for the interval.
+    /// Keep-alive exchanges since the last call, a PING of the side that dialed and the other's
+    /// acknowledgement: one whenever nothing was sent for the interval.
     pub(crate) fn keep_alives(&mut self, now: u64) -> u64 {
         let used = self.ends[0].said.max(self.ends[1].said);
-        let count = now.saturating_sub(self.accounted.max(used)) / KEEP_ALIVE_NS;
-        self.accounted = self.accounted.max(used) + count * KEEP_ALIVE_NS;
+        let period = keep_alive_period(self.delay);
+        let count = now.saturating_sub(self.accounted.max(used)) / period;
+        self.accounted = self.accounted.max(used) + count * period;
         count
     }
 }
@@ -314,7 +331,8 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn add(&mut self, delay: u64, ends: [End; 2], now: u64) -> EndRef {
+    pub(crate) fn add(&mut self, delay: u64, mut ends: [End; 2], now: u64) -> EndRef {
+        ends[0].keep_alive = KEEP_ALIVE_OF_DIALER_NS;
         self.serial += 1;
         let serial = self.serial;
         let slot = self.slab.insert(Link { serial, delay, ends, severed: false, accounted: now });
@@ -372,14 +390,17 @@ mod tests {
             let died = now * SECOND / 7;
             let end = silent_at(0, 0, died);
             let after = end.gives_up() - died;
-            assert!(after > IDLE_NS && after <= IDLE_NS + KEEP_ALIVE_NS, "{after} after {died}");
+            assert!(
+                after > IDLE_NS && after <= IDLE_NS + KEEP_ALIVE_NS + ACK_DELAY_NS,
+                "{after} after {died}"
+            );
         }
     }
 
     #[test]
     fn what_is_sent_first_after_the_silence_starts_the_clock() {
         let mut end = silent_at(0, 0, SECOND);
-        assert_eq!(end.gives_up(), KEEP_ALIVE_NS + IDLE_NS);
+        assert_eq!(end.gives_up(), KEEP_ALIVE_NS + ACK_DELAY_NS + IDLE_NS);
         end.speak(2 * SECOND);
         assert_eq!(end.gives_up(), 2 * SECOND + IDLE_NS);
         end.speak(5 * SECOND / 2);
@@ -417,7 +438,7 @@ mod tests {
         let end = links.add(0, [End::new(0, 1, 0), End::new(1, 1, 0)], 0);
         let link = links.get_mut(end).unwrap();
         assert_eq!(link.keep_alives(10 * SECOND), 3);
-        assert_eq!(link.keep_alives(11 * SECOND), 0);
+        assert_eq!(link.keep_alives(21 * SECOND / 2), 0);
         link.ends[0].speak(11 * SECOND);
         assert_eq!((link.keep_alives(13 * SECOND), link.keep_alives(14 * SECOND)), (0, 1));
     }

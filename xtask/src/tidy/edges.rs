@@ -62,7 +62,8 @@ const TABLE: &[Allowed] = &[
             "peerchannel-transport",
             "peerchannel-wire",
         ],
-        dev: &["peerchannel-resolver-service", "peerchannel-simnet"],
+        // The whole stack is compared with the model.
+        dev: &["peerchannel-resolver-service", "peerchannel-sim", "peerchannel-simnet"],
         never: &[],
     },
     Allowed {

@@ -14,9 +14,12 @@ use tokio::time::Instant;
 
 use measured::{Measured, mean, percentile};
 use rig::Rig;
-use schedule::{CRASHES, IDLE, PAYLOAD, PUBLISHERS, RATE, SETTLED, TRAFFIC};
+use schedule::{CRASHES, IDLE, JOINING, PAYLOAD, PUBLISHERS, RATE, SETTLED, TRAFFIC};
 
 const SEED: u64 = 1;
+
+/// How far the model may be from the whole stack.
+const AGREEMENT: f64 = 0.15;
 
 /// Runs the whole stack through the schedule.
 async fn whole_stack(seed: u64) -> Measured {
@@ -76,18 +79,22 @@ async fn whole_stack(seed: u64) -> Measured {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mesh_of_whole_nodes_keeps_its_promises() {
+async fn a_mesh_of_whole_nodes_keeps_its_promises_and_the_model_agrees() {
     let wall = std::time::Instant::now();
-    let measured = whole_stack(SEED).await;
-    println!("seed {SEED}, {:?} of real time\n{measured}", wall.elapsed());
-    let wall = std::time::Instant::now();
+    let stack = whole_stack(SEED).await;
+    let (wall, begun) = (wall.elapsed(), std::time::Instant::now());
     let model = model::model(SEED);
-    println!("the model, {:?} of real time", wall.elapsed());
-    for ((name, ours), (_, models)) in measured.rows().into_iter().zip(model.rows()) {
-        println!("{name:34}{ours:10.2}{models:10.2}{:+9.1} %", 100.0 * (models / ours - 1.0));
+    println!("seed {SEED}: the whole stack took {wall:.1?}, the model {:.1?}", begun.elapsed());
+    let mut apart = Vec::new();
+    for (row, models) in stack.rows().into_iter().zip(model.rows()) {
+        let difference = models.value / row.value - 1.0;
+        println!("{:34}{:10.2}{:10.2}{:+8.1} %", row.name, row.value, models.value, difference * 100.0);
+        if row.must_agree && difference.abs() > AGREEMENT {
+            apart.push(row.name);
+        }
     }
-    assert!(measured.all_online_s < 11.0, "the last joins after 10 s\n{measured}");
-    assert!(measured.neighbor_notice_max_s <= 9.5, "{measured}");
-    assert!(measured.last_notice_s <= 15.0, "{measured}");
-    assert!(measured.idle_bytes_s_link * 8.0 <= 450.0, "{measured}");
+    assert!(stack.all_online_s < JOINING.as_secs_f64() + 1.0, "seed {SEED}: {stack:?}");
+    assert!(stack.neighbor_notice_max_s <= 9.5, "seed {SEED}: {stack:?}");
+    assert!(stack.last_notice_s <= 15.0, "seed {SEED}: {stack:?}");
+    assert_eq!(apart, Vec::<&str>::new(), "seed {SEED}: the model and the whole stack differ");
 }

@@ -1,7 +1,5 @@
 //! What is measured of a mesh, be it of whole nodes or of the simulator's.
 
-use std::fmt;
-
 /// A mesh in numbers. Times in the unit the name says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {
@@ -29,32 +27,53 @@ pub(crate) struct Measured {
     pub(crate) last_notice_s: f64,
 }
 
-impl Measured {
-    /// Every number with its name.
-    pub(crate) fn rows(&self) -> [(&'static str, f64); 12] {
-        [
-            ("all online, s", self.all_online_s),
-            ("joining p50, s", self.joining_p50_s),
-            ("degree", self.degree),
-            ("latency p50, ms", self.latency_p50_ms),
-            ("latency p99, ms", self.latency_p99_ms),
-            ("last arrival p50, ms", self.last_p50_ms),
-            ("copies per delivery", self.copies),
-            ("idle, B/s per node", self.idle_bytes_s),
-            ("idle, B/s per link end", self.idle_bytes_s_link),
-            ("crash seen by a neighbor p50, s", self.neighbor_notice_p50_s),
-            ("crash seen by a neighbor max, s", self.neighbor_notice_max_s),
-            ("crash seen by the last member, s", self.last_notice_s),
-        ]
-    }
+/// One number of a mesh.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) value: f64,
+    /// Whether it is a promise of the model, and not one mesh's chance.
+    pub(crate) must_agree: bool,
 }
 
-impl fmt::Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in self.rows() {
-            writeln!(f, "{name:34}{value:10.2}")?;
+impl Measured {
+    /// The mean of each number.
+    pub(crate) fn mean(all: &[Self]) -> Self {
+        let of = |number: fn(&Self) -> f64| mean(all.iter().map(number));
+        Self {
+            all_online_s: of(|m| m.all_online_s),
+            joining_p50_s: of(|m| m.joining_p50_s),
+            degree: of(|m| m.degree),
+            latency_p50_ms: of(|m| m.latency_p50_ms),
+            latency_p99_ms: of(|m| m.latency_p99_ms),
+            last_p50_ms: of(|m| m.last_p50_ms),
+            copies: of(|m| m.copies),
+            idle_bytes_s: of(|m| m.idle_bytes_s),
+            idle_bytes_s_link: of(|m| m.idle_bytes_s_link),
+            neighbor_notice_p50_s: of(|m| m.neighbor_notice_p50_s),
+            neighbor_notice_max_s: of(|m| m.neighbor_notice_max_s),
+            last_notice_s: of(|m| m.last_notice_s),
         }
-        Ok(())
+    }
+
+    /// Every number with its name.
+    pub(crate) fn rows(&self) -> [Row; 12] {
+        let chance = |name, value| Row { name, value, must_agree: false };
+        let promise = |name, value| Row { name, value, must_agree: true };
+        [
+            promise("all online, s", self.all_online_s),
+            chance("joining p50, s", self.joining_p50_s),
+            promise("degree", self.degree),
+            promise("latency p50, ms", self.latency_p50_ms),
+            promise("latency p99, ms", self.latency_p99_ms),
+            chance("last arrival p50, ms", self.last_p50_ms),
+            promise("copies per delivery", self.copies),
+            promise("idle, B/s per node", self.idle_bytes_s),
+            promise("idle, B/s per link end", self.idle_bytes_s_link),
+            promise("crash seen by a neighbor p50, s", self.neighbor_notice_p50_s),
+            promise("crash seen by a neighbor max, s", self.neighbor_notice_max_s),
+            promise("crash seen by the last member, s", self.last_notice_s),
+        ]
     }
 }
 

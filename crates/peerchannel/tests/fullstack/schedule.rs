@@ -24,6 +24,6 @@ pub(crate) const SETTLED: u64 = 45;
 /// When messages are published.
 pub(crate) const TRAFFIC: (u64, u64) = (50, 70);
 /// Nothing is published, and positions are compared as rarely as they ever are.
-pub(crate) const IDLE: (u64, u64) = (190, 250);
+pub(crate) const IDLE: (u64, u64) = (190, 310);
 /// The first crash, the pause between two, how many, and the end.
-pub(crate) const CRASHES: (u64, u64, u64) = (250, 15, 4);
+pub(crate) const CRASHES: (u64, u64, u64) = (310, 15, 4);

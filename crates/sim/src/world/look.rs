@@ -116,11 +116,8 @@ impl World {
             let alive = a.open && b.open && !a.silent && !b.silent;
             let count = link.keep_alives(now);
             if alive && count > 0 {
-                // Which end pings first alternates.
-                for (host, even) in [(here, count.div_ceil(2)), (there, count / 2)] {
-                    self.account(host, Kind::KeepAlive, even * PING_PACKET);
-                    self.account(host, Kind::Acknowledge, (count - even) * ACK_PACKET);
-                }
+                self.account(here, Kind::KeepAlive, count * PING_PACKET);
+                self.account(there, Kind::KeepAlive, count * ACK_PACKET);
             }
         }
     }
