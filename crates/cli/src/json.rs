@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use data_encoding::BASE64;
 use peerchannel::{
     Direct, Epoch, Gap, GapReason, Incoming, IncomingDirect, LinkLoss, MemberInfo, MemberLoss, MemberStatus,
-    MeshEvent, MeshStats, Message, NeighborLoss, Refusal, neighbor_loss_text,
+    MeshEvent, MeshSize, MeshStats, Message, NeighborLoss, Refusal, neighbor_loss_text,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -49,11 +49,22 @@ pub(crate) enum Line {
     /// It answers again.
     ResolverRecovered { resolver: String },
     /// The node did not run for a while: sleep, or a stopped process.
-    Resumed { paused_ms: u64 },
+    Paused { lasted_ms: u64 },
     /// The machine's network changed; where the node can be dialed now.
     NetworkChanged { addrs: Vec<SocketAddr> },
     /// A member more.
     MemberUp { node: String, name: String, epoch: u64 },
+    /// A member says something new of itself.
+    MemberChanged {
+        node: String,
+        name: String,
+        #[serde(skip_serializing_if = "is_false")]
+        suspended: bool,
+        #[serde(flatten)]
+        metadata: Option<Metadata>,
+    },
+    /// `members` tells of everybody from here on.
+    MembersKnown { members: usize, complete: bool },
     /// A member less.
     MemberDown { node: String, name: String, reason: &'static str },
     /// A message.
@@ -108,6 +119,24 @@ pub(crate) enum Line {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<Value>,
         members: Vec<MemberLine>,
+        // How many there are, and whether each of them is listed.
+        size: usize,
+        complete: bool,
+    },
+    /// The node takes a break.
+    Suspended {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+    },
+    /// It ended it.
+    Resumed {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+    },
+    /// What the node says of itself is on its way to the others.
+    MetadataSet {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
     },
     /// Counters.
     Stats(Box<StatsLine>),
@@ -131,6 +160,27 @@ impl Body {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::Text(text.to_owned()),
             Err(_) => Self::Base64(BASE64.encode(bytes)),
+        }
+    }
+}
+
+/// What a member says of itself: text where it is UTF-8; nothing where it says nothing.
+#[derive(Debug, Serialize)]
+pub(crate) enum Metadata {
+    /// As text.
+    #[serde(rename = "metadata")]
+    Text(String),
+    /// As bytes.
+    #[serde(rename = "metadata_base64")]
+    Base64(String),
+}
+
+impl Metadata {
+    fn new(bytes: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(bytes) {
+            Ok("") => None,
+            Ok(text) => Some(Self::Text(text.to_owned())),
+            Err(_) => Some(Self::Base64(BASE64.encode(bytes))),
         }
     }
 }
@@ -163,6 +213,10 @@ pub(crate) struct MemberLine {
     status: &'static str,
     epoch: u64,
     addrs: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "is_false")]
+    suspended: bool,
+    #[serde(flatten)]
+    metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "is_false")]
     own: bool,
 }
@@ -255,8 +309,17 @@ impl Line {
             }
             MeshEvent::ResolverFailed { resolver, error } => Self::ResolverFailed { resolver, detail: error },
             MeshEvent::ResolverRecovered { resolver } => Self::ResolverRecovered { resolver },
-            MeshEvent::Resumed { paused } => {
-                Self::Resumed { paused_ms: u64::try_from(paused.as_millis()).unwrap_or(u64::MAX) }
+            MeshEvent::Paused { lasted } => {
+                Self::Paused { lasted_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX) }
+            }
+            MeshEvent::MemberChanged { node, name, suspended, metadata } => Self::MemberChanged {
+                node: node.to_string(),
+                name: name.as_str().to_owned(),
+                suspended,
+                metadata: Metadata::new(&metadata),
+            },
+            MeshEvent::MembersKnown { size } => {
+                Self::MembersKnown { members: size.members, complete: size.complete }
             }
             MeshEvent::NetworkChanged { addresses } => Self::NetworkChanged { addrs: addresses },
             MeshEvent::Uncommitted { channel, first, last } => Self::Uncommitted {
@@ -324,7 +387,7 @@ impl Line {
     }
 
     /// The answer to `members`.
-    pub(crate) fn members(reference: Option<Value>, members: &[MemberInfo]) -> Self {
+    pub(crate) fn members(reference: Option<Value>, members: &[MemberInfo], size: MeshSize) -> Self {
         let members = members
             .iter()
             .map(|member| MemberLine {
@@ -333,10 +396,12 @@ impl Line {
                 status: status_word(member.status),
                 epoch: member.epoch.get(),
                 addrs: member.addresses.clone(),
+                suspended: member.suspended,
+                metadata: Metadata::new(&member.metadata),
                 own: member.own,
             })
             .collect();
-        Self::Members { reference, members }
+        Self::Members { reference, members, size: size.members, complete: size.complete }
     }
 
     /// The answer to `stats`.

@@ -96,7 +96,9 @@ impl Notes {
         match event {
             // It was alone before they looked in.
             MeshEvent::Offline if !self.present.values().any(|named| *named) => None,
-            MeshEvent::MemberUp { name, .. } | MeshEvent::MemberDown { name, .. }
+            MeshEvent::MemberUp { name, .. }
+            | MeshEvent::MemberDown { name, .. }
+            | MeshEvent::MemberChanged { name, .. }
                 if !name.as_str().is_empty() =>
             {
                 Some(event.to_string())

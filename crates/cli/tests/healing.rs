@@ -219,8 +219,8 @@ fn a_node_that_was_stopped_for_a_minute_is_back_within_five_seconds() {
     let marks: Vec<usize> = nodes.iter().map(Proc::mark).collect();
     nodes[sleeper].signal("CONT");
     let woken = Instant::now();
-    let resumed = nodes[sleeper].wait_from(mark, "resumed", BACK, |_| true).event;
-    assert!(resumed["paused_ms"].as_u64().unwrap() > 40_000, "{resumed}");
+    let paused = nodes[sleeper].wait_from(mark, "paused", BACK, |_| true).event;
+    assert!(paused["lasted_ms"].as_u64().unwrap() > 40_000, "{paused}");
     for (index, node) in nodes.iter().enumerate().filter(|(index, _)| *index != sleeper) {
         node.wait_from(marks[index], "member_up", BACK, |event| event["node"] == json!(ids[sleeper]));
     }

@@ -58,6 +58,21 @@ pub struct MemberView {
     pub metadata: Bytes,
 }
 
+impl MemberView {
+    pub(crate) fn of(member: &Member) -> Self {
+        let facts = member.record.facts();
+        Self {
+            node: facts.node,
+            name: facts.name.clone(),
+            status: member.status,
+            suspended: facts.suspended,
+            epoch: facts.epoch,
+            addresses: facts.addresses.clone(),
+            metadata: facts.metadata.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) member: Member,

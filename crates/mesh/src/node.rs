@@ -326,18 +326,13 @@ impl Node {
             addresses: self.me.addresses.clone(),
             metadata: self.metadata.clone(),
         };
-        std::iter::once(me).chain(self.members.iter().map(|member| {
-            let facts = member.record.facts();
-            MemberView {
-                node: facts.node,
-                name: facts.name.clone(),
-                status: member.status,
-                suspended: facts.suspended,
-                epoch: facts.epoch,
-                addresses: facts.addresses.clone(),
-                metadata: facts.metadata.clone(),
-            }
-        }))
+        std::iter::once(me).chain(self.members.iter().map(MemberView::of))
+    }
+
+    /// One member other than this node, if it is known.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<MemberView> {
+        self.members.get(node).map(MemberView::of)
     }
 
     /// Whether [`members`](Self::members) tells of every member, rather than of a sample.

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use peerchannel_mesh::Filter;
+use peerchannel_mesh::{Filter, MetadataTooLong};
 use peerchannel_wire::{ChannelName, NodeId};
 use tokio::sync::{oneshot, watch};
 
 use crate::channel::Commitment;
 use crate::error::{DirectError, InviteError, PublishError};
-use crate::status::{MemberInfo, MeshStats, Status};
+use crate::status::{MemberInfo, MeshSize, MeshStats, Status};
 
 /// An order or a question of a handle.
 pub(crate) enum Command {
@@ -21,10 +21,18 @@ pub(crate) enum Command {
     SetFilter(Option<Box<dyn Filter>>),
     /// Ask the resolvers and try one more link.
     Refresh,
+    /// Take a break.
+    Suspend,
+    /// End it.
+    Resume,
+    /// Say something of this node to all members.
+    SetMetadata { metadata: Bytes, reply: oneshot::Sender<Result<(), MetadataTooLong>> },
     /// Say goodbye; the driver ends when that is done.
     Leave,
     /// Who is there?
     Members(oneshot::Sender<Vec<MemberInfo>>),
+    /// How many are there?
+    Size(oneshot::Sender<MeshSize>),
     /// How is this node?
     Status(oneshot::Sender<Status>),
     /// A ticket, please.

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::net::SocketAddr;
 
-use peerchannel_mesh::ConfigError;
+use peerchannel_mesh::{ConfigError, MetadataTooLong};
 use peerchannel_security::{IdentityError, PasswordError, StretchError};
 use peerchannel_transport::BindError;
 use peerchannel_wire::{NameError, ParseTicketError, TicketError};
@@ -194,6 +194,18 @@ pub enum DirectError {
     /// The source says why.
     #[error(transparent)]
     Failed(#[from] peerchannel_mesh::DirectError),
+    /// The mesh was left.
+    #[error(transparent)]
+    Left(#[from] Left),
+}
+
+/// Why this node's metadata was not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// It is too long.
+    #[error(transparent)]
+    TooLong(#[from] MetadataTooLong),
     /// The mesh was left.
     #[error(transparent)]
     Left(#[from] Left),

@@ -4,13 +4,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use peerchannel_mesh::{DialFailure, LinkLoss, MemberLoss, NeighborLoss};
 use peerchannel_wire::{
     AdmissionRefusal, ChannelName, DisconnectReason, Epoch, MemberName, NodeId, RefuseReason, Sequence,
 };
 
-use crate::message::Author;
+use crate::message::{Author, Printable};
 use crate::queue::Queued;
+use crate::status::MeshSize;
 
 /// Something that happened in a mesh. `Display` is one line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,23 @@ pub enum MeshEvent {
         name: MemberName,
         /// Its join.
         epoch: Epoch,
+    },
+    /// A member says something new of itself, or takes or ends a break.
+    MemberChanged {
+        /// The node.
+        node: NodeId,
+        /// The name it shows now.
+        name: MemberName,
+        /// Whether it takes a break.
+        suspended: bool,
+        /// What its application says of it; see [`Mesh::set_metadata`](crate::Mesh::set_metadata).
+        metadata: Bytes,
+    },
+    /// [`Mesh::members`](crate::Mesh::members) is up to date from here on: the first neighbor
+    /// told of the members it knows. Once in a join.
+    MembersKnown {
+        /// How many there are.
+        size: MeshSize,
     },
     /// A member is gone.
     MemberDown {
@@ -107,9 +126,9 @@ pub enum MeshEvent {
     },
     /// This node did not run for a while: the machine slept, or the process was stopped. It
     /// looks for neighbors that gave it up meanwhile.
-    Resumed {
+    Paused {
         /// For how long, as far as it can tell.
-        paused: Duration,
+        lasted: Duration,
     },
     /// An address of the machine came or went, and the node sees to its links. Told at most
     /// every 5 s.
@@ -265,6 +284,18 @@ impl fmt::Display for MeshEvent {
                 write!(f, "neighbor {} is gone: {}", node.short(), neighbor_loss_text(reason))
             }
             Self::MemberUp { node, name, .. } => write!(f, "{} is here", Author { name, node: *node }),
+            Self::MemberChanged { node, name, suspended, metadata } => {
+                let author = Author { name, node: *node };
+                match std::str::from_utf8(metadata) {
+                    _ if *suspended => write!(f, "{author} takes a break"),
+                    Ok(text) if !text.is_empty() => write!(f, "{author}: {}", Printable(text)),
+                    _ => write!(f, "{author} changed"),
+                }
+            }
+            Self::MembersKnown { size: MeshSize { members, complete: true } } => {
+                write!(f, "{members} members")
+            }
+            Self::MembersKnown { size } => write!(f, "about {} members", size.members),
             Self::MemberDown { node, name, reason } => {
                 let author = Author { name, node: *node };
                 match reason {
@@ -293,7 +324,7 @@ impl fmt::Display for MeshEvent {
                 write!(f, "{error}; it is tried again")
             }
             Self::ResolverRecovered { resolver } => write!(f, "{resolver} answers again"),
-            Self::Resumed { paused } => write!(f, "back after a pause of {:.0} s", paused.as_secs_f64()),
+            Self::Paused { lasted } => write!(f, "back after a pause of {:.0} s", lasted.as_secs_f64()),
             Self::NetworkChanged { addresses } => {
                 f.write_str("the network changed; this node is at")?;
                 if addresses.is_empty() {
@@ -331,6 +362,10 @@ impl Queued for MeshEvent {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>()
+        let beyond = match self {
+            Self::MemberChanged { metadata, .. } => metadata.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + beyond
     }
 }

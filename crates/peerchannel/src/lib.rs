@@ -40,6 +40,8 @@
 //!   something only now ([`publish_volatile`](Channel::publish_volatile)) have lanes of their
 //!   own. [`Mesh::channel_of`] is for protobuf messages.
 //! * [`Mesh::send_direct`] reaches one member alone.
+//! * [`Mesh::members`] tells who is there, with a text or bytes that each member says of
+//!   itself ([`Mesh::set_metadata`]); [`Mesh::suspend`] takes a break without leaving.
 //! * [`Node`] joins several meshes over one port and one identity.
 //! * A [`Filter`] decides what this node delivers and passes on; a
 //!   [`Resolver`](resolver::Resolver) of one's own finds nodes where only the program can look.
@@ -90,21 +92,22 @@ mod typed;
 pub use channel::{Channel, Published, Sent};
 pub use config::Config;
 pub use error::{
-    CommitError, DirectError, Error, InviteError, JoinError, Left, PublishError, Result, StartError,
+    CommitError, DirectError, Error, InviteError, JoinError, Left, MetadataError, PublishError, Result,
+    StartError,
 };
 pub use events::{MeshEvent, Refusal, neighbor_loss_text};
 pub use join::Join;
 pub use mesh::Mesh;
 pub use message::{Direct, Gap, Incoming, IncomingDirect, Lane, Message};
 pub use node::{Node, NodeOptions};
-pub use status::{MemberInfo, MeshStats, NeighborInfo, ResolverInfo, Status};
+pub use status::{MemberInfo, MeshSize, MeshStats, NeighborInfo, ResolverInfo, Status};
 pub use subscription::{Directs, Events, Subscribed, Subscription};
 pub use typed::{TypedChannel, TypedIncoming, TypedSubscription};
 
 pub use bytes::Bytes;
 pub use peerchannel_mesh::{
     Config as MeshConfig, ConfigError, DirectError as DirectFailure, Filter, FilterView, GapReason, LinkLoss,
-    MemberLoss, NeighborLoss, Origination, PublishError as PublishRejection, Stats, Verdict,
+    MemberLoss, MetadataTooLong, NeighborLoss, Origination, PublishError as PublishRejection, Stats, Verdict,
 };
 pub use peerchannel_security::{Identity, IdentityError, PasswordError, StretchError};
 pub use peerchannel_transport::{BindError, DatagramSocket};

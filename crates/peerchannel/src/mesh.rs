@@ -12,10 +12,10 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use crate::channel::Channel;
 use crate::command::Command;
-use crate::error::{DirectError, InviteError, Left};
+use crate::error::{DirectError, InviteError, Left, MetadataError};
 use crate::join::Join;
 use crate::registry::Registry;
-use crate::status::{MemberInfo, MeshStats, Status};
+use crate::status::{MemberInfo, MeshSize, MeshStats, Status};
 use crate::subscription::{Directs, Events, Subscription};
 use crate::typed::TypedChannel;
 
@@ -157,12 +157,63 @@ impl Mesh {
         self.command(Command::Refresh).await
     }
 
-    /// Who takes part, as far as this node knows; itself included.
+    /// Takes a break from the mesh without leaving it: says goodbye to every neighbor and looks
+    /// for none until [`resume`](Self::resume). The others keep this node as a member that is
+    /// suspended. What is published meanwhile is held, within a limit. Without effect if the
+    /// node is suspended already.
+    ///
+    /// Returns when the break is ordered; [`MeshEvent::Offline`](crate::MeshEvent::Offline)
+    /// tells when the last link is closed.
+    ///
+    /// # Errors
+    /// [`Left`].
+    pub async fn suspend(&self) -> Result<(), Left> {
+        self.command(Command::Suspend).await
+    }
+
+    /// Ends a break. What the others published meanwhile is recovered as far as somebody still
+    /// has it, and the rest is reported as gaps. Without effect if the node is not suspended.
+    ///
+    /// Returns when that is ordered; [`wait_online`](Self::wait_online) waits for a neighbor.
+    ///
+    /// # Errors
+    /// [`Left`].
+    pub async fn resume(&self) -> Result<(), Left> {
+        self.command(Command::Resume).await
+    }
+
+    /// Says something of this node to every member, in place of what was said before: a role,
+    /// a presence text, a version. At most 512 bytes, which every member keeps; members of the
+    /// first release do not see it. Changes within a tenth of a second are one; if there are
+    /// more than one a second, they may take seconds to spread.
+    ///
+    /// The others are told by [`MeshEvent::MemberChanged`](crate::MeshEvent::MemberChanged),
+    /// and find it in [`members`](Self::members).
+    ///
+    /// # Errors
+    /// [`MetadataError`], and nothing changes.
+    pub async fn set_metadata(&self, metadata: impl Into<Bytes> + Send) -> Result<(), MetadataError> {
+        let metadata = metadata.into();
+        Ok(self.ask(|reply| Command::SetMetadata { metadata, reply }).await??)
+    }
+
+    /// Who takes part, as far as this node knows, itself included; with those that recently
+    /// left or failed. In a mesh of more members than `members_max` a sample:
+    /// [`size`](Self::size) says so. Up to date from
+    /// [`MeshEvent::MembersKnown`](crate::MeshEvent::MembersKnown) on.
     ///
     /// # Errors
     /// [`Left`].
     pub async fn members(&self) -> Result<Vec<MemberInfo>, Left> {
         self.ask(Command::Members).await
+    }
+
+    /// How many members the mesh has, and whether [`members`](Self::members) tells of each.
+    ///
+    /// # Errors
+    /// [`Left`].
+    pub async fn size(&self) -> Result<MeshSize, Left> {
+        self.ask(Command::Size).await
     }
 
     /// How this node stands in the mesh: links, addresses, resolvers.

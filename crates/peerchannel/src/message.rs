@@ -264,7 +264,7 @@ impl fmt::Display for Author<'_> {
 
 /// Text of a stranger on a terminal: control characters and the characters that turn the
 /// writing direction are shown as escapes.
-struct Printable<'a>(&'a str);
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

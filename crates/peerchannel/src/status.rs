@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use peerchannel_mesh::Stats;
 use peerchannel_wire::{Epoch, MemberName, MemberStatus, MeshName, NodeId};
 
@@ -20,6 +21,10 @@ pub struct MemberInfo {
     pub epoch: Epoch,
     /// Where it says it can be dialed.
     pub addresses: Vec<SocketAddr>,
+    /// It takes a break: a member without links that comes back or leaves.
+    pub suspended: bool,
+    /// What its application says of it; see [`Mesh::set_metadata`](crate::Mesh::set_metadata).
+    pub metadata: Bytes,
     /// It is this node.
     pub own: bool,
 }
@@ -32,12 +37,26 @@ pub struct NeighborInfo {
     pub node: NodeId,
     /// Its remote address.
     pub address: SocketAddr,
-    /// The link's round-trip time.
+    /// The link's round-trip time: the least of the latest few measured.
     pub rtt: Duration,
+    /// Whether the link is far: to a node drawn at random, as half of the links of a large mesh
+    /// are. The others are near: to the nodes with the shortest round trips.
+    pub far: bool,
     /// Messages it brought first.
     pub useful: u64,
     /// Messages it brought that were here already.
     pub duplicates: u64,
+}
+
+/// How many members a mesh has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct MeshSize {
+    /// Members that take part, this node included.
+    pub members: usize,
+    /// Whether this node knows each of them. If not, it knows a sample of them, and the number
+    /// is an estimate: within 15 % in nineteen of twenty cases.
+    pub complete: bool,
 }
 
 /// A resolver in use.
@@ -64,6 +83,10 @@ pub struct Status {
     pub epoch: Epoch,
     /// Whether it has a neighbor.
     pub online: bool,
+    /// Whether it takes a break; see [`Mesh::suspend`](crate::Mesh::suspend).
+    pub suspended: bool,
+    /// How many members there are.
+    pub size: MeshSize,
     /// The UDP address its node listens at.
     pub local_address: SocketAddr,
     /// Where others are told to dial it.

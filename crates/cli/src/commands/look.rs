@@ -27,16 +27,19 @@ pub(super) async fn members(args: MembersArgs, settings: &Settings, mut stop: St
     let MembersArgs { look: args, all } = args;
     let json = args.json;
     let Some(mesh) = look(args, settings, &mut stop).await? else { return Ok(()) };
-    let members = mesh.members().await;
+    let (members, size) = (mesh.members().await, mesh.size().await);
     session::leave(&mesh).await;
-    let members = members?;
+    let (members, size) = (members?, size?);
     if json {
-        return say(&Line::members(None, &members).text());
+        return say(&Line::members(None, &members, size).text());
     }
     let left = members.iter().filter(|member| member.status == MemberStatus::Left).count();
     let mut text = members_table(&members, if all { Listing::Everybody } else { Listing::WithoutLeft });
     if !all && left > 0 {
         text += &format!("\n({left} left: --all shows them)");
+    }
+    if !size.complete {
+        text += &format!("\n(a sample: the mesh has about {} members)", size.members);
     }
     say(&text)
 }
@@ -117,11 +120,21 @@ pub(super) fn members_table(members: &[MemberInfo], listing: Listing) -> String 
     for member in members {
         let addresses: Vec<String> = member.addresses.iter().map(ToString::to_string).collect();
         let own = if member.own { " (this node)" } else { "" };
+        let status = if member.suspended && member.status == MemberStatus::Alive {
+            "break"
+        } else {
+            status_word(member.status)
+        };
+        let says = match std::str::from_utf8(&member.metadata) {
+            Ok("") => String::new(),
+            Ok(text) => format!("  {}", printable(text)),
+            Err(_) => format!("  ({} bytes)", member.metadata.len()),
+        };
         text += &format!(
-            "\n{:<width$}  {:<10}  {:<6}  {}{own}",
+            "\n{:<width$}  {:<10}  {:<6}  {}{own}{says}",
             name(member),
             member.node.short(),
-            status_word(member.status),
+            status,
             addresses.join(" "),
         );
     }
@@ -138,12 +151,18 @@ pub(super) fn status_table(status: &Status, stats: &MeshStats) -> String {
         addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     };
     let mut text = format!(
-        "mesh        {}\nnode        {}\nname        {}\nepoch       {}\nonline      {}\nlistens at  {}\nknown as    {}",
+        "mesh        {}\nmembers     {}{}\nnode        {}\nname        {}\nepoch       {}\nonline      {}\nlistens at  {}\nknown as    {}",
         status.mesh,
+        if status.size.complete { "" } else { "about " },
+        status.size.members,
         status.node,
         name_or_dash(status.name.as_str()),
         status.epoch.get(),
-        if status.online { "yes" } else { "no" },
+        match (status.online, status.suspended) {
+            (true, _) => "yes",
+            (false, false) => "no",
+            (false, true) => "no: takes a break",
+        },
         status.local_address,
         list(&status.advertised),
     );
@@ -153,9 +172,10 @@ pub(super) fn status_table(status: &Status, stats: &MeshStats) -> String {
     }
     for neighbor in &status.neighbors {
         text += &format!(
-            "\nneighbor    {} at {}, round trip {:.1} ms, {} new messages, {} duplicates",
+            "\nneighbor    {} at {}, {}, round trip {:.1} ms, {} new messages, {} duplicates",
             neighbor.node.short(),
             neighbor.address,
+            if neighbor.far { "far" } else { "near" },
             neighbor.rtt.as_secs_f64() * 1000.0,
             neighbor.useful,
             neighbor.duplicates,
@@ -180,6 +200,7 @@ fn status_json(status: &Status, stats: &MeshStats) -> String {
             json!({
                 "node": neighbor.node.to_string(),
                 "addr": neighbor.address,
+                "far": neighbor.far,
                 "rtt_us": u64::try_from(neighbor.rtt.as_micros()).unwrap_or(u64::MAX),
                 "useful": neighbor.useful,
                 "duplicates": neighbor.duplicates,
@@ -199,6 +220,9 @@ fn status_json(status: &Status, stats: &MeshStats) -> String {
         "name": status.name.as_str(),
         "epoch": status.epoch.get(),
         "online": status.online,
+        "suspended": status.suspended,
+        "members": status.size.members,
+        "complete": status.size.complete,
         "addr": status.local_address,
         "advertised": status.advertised,
         "neighbors": neighbors,

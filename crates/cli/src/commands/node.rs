@@ -13,7 +13,7 @@ mod publisher;
 
 use std::time::Duration;
 
-use peerchannel::{DirectError, Directs, Events, Mesh, MeshEvent, NodeId};
+use peerchannel::{DirectError, Directs, Events, Mesh, MeshEvent, MetadataError, NodeId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -161,8 +161,21 @@ impl Node {
                 }
             }
             Command::Direct { to, payload } => self.direct(reference, to, payload).await?,
-            Command::Members => match self.mesh.members().await {
-                Ok(members) => self.say(Line::members(reference, &members)).await?,
+            Command::Members => match (self.mesh.members().await, self.mesh.size().await) {
+                (Ok(members), Ok(size)) => self.say(Line::members(reference, &members, size)).await?,
+                (Err(left), _) | (_, Err(left)) => self.fail(reference, "left", &left).await?,
+            },
+            Command::Suspend => match self.mesh.suspend().await {
+                Ok(()) => self.say(Line::Suspended { reference }).await?,
+                Err(left) => self.fail(reference, "left", &left).await?,
+            },
+            Command::Resume => match self.mesh.resume().await {
+                Ok(()) => self.say(Line::Resumed { reference }).await?,
+                Err(left) => self.fail(reference, "left", &left).await?,
+            },
+            Command::Metadata(metadata) => match self.mesh.set_metadata(metadata).await {
+                Ok(()) => self.say(Line::MetadataSet { reference }).await?,
+                Err(MetadataError::TooLong(why)) => self.fail(reference, "too_large", &why).await?,
                 Err(left) => self.fail(reference, "left", &left).await?,
             },
             Command::Stats => match self.mesh.stats().await {

@@ -6,7 +6,7 @@ use super::Driver;
 use crate::command::Command;
 use crate::filter::Guarded;
 use crate::invite;
-use crate::status::{MemberInfo, MeshStats, NeighborInfo, Status};
+use crate::status::{MemberInfo, MeshSize, MeshStats, NeighborInfo, Status};
 
 impl Driver {
     pub(super) fn obey(&mut self, command: Command) {
@@ -29,7 +29,15 @@ impl Driver {
                 self.core.set_filter(filter.map(|filter| Guarded::boxed(filter, panics)));
             }
             Command::Refresh => self.core.refresh(self.now),
+            Command::Suspend => self.core.suspend(self.now),
+            Command::Resume => self.core.resume(self.now),
+            Command::SetMetadata { metadata, reply } => {
+                let _ = reply.send(self.core.set_metadata(self.now, metadata));
+            }
             Command::Leave => self.leave(),
+            Command::Size(reply) => {
+                let _ = reply.send(self.size());
+            }
             Command::Members(reply) => {
                 let _ = reply.send(self.members());
             }
@@ -56,8 +64,14 @@ impl Driver {
             status: member.status,
             epoch: member.epoch,
             addresses: member.addresses,
+            suspended: member.suspended,
+            metadata: member.metadata,
         };
         self.core.members().map(info).collect()
+    }
+
+    fn size(&self) -> MeshSize {
+        MeshSize { members: self.core.size_estimate(), complete: self.core.members_complete() }
     }
 
     fn status(&self) -> Status {
@@ -65,6 +79,7 @@ impl Driver {
             node: neighbor.node,
             address: neighbor.address,
             rtt: neighbor.rtt,
+            far: neighbor.far,
             useful: neighbor.useful,
             duplicates: neighbor.duplicates,
         };
@@ -74,6 +89,8 @@ impl Driver {
             name: self.facts.name.clone(),
             epoch: self.facts.epoch,
             online: *self.online.borrow(),
+            suspended: self.core.is_suspended(),
+            size: self.size(),
             local_address: self.facts.local_address,
             advertised: self.addresses.clone(),
             neighbors: self.core.neighbors().map(info).collect(),

@@ -20,7 +20,7 @@ impl Driver {
             return;
         }
         tracing::info!(?paused, mesh = %self.facts.mesh_name, "resumed after a pause");
-        self.registry.event(MeshEvent::Resumed { paused });
+        self.registry.event(MeshEvent::Paused { lasted: paused });
         self.look_around();
         self.feed(Input::Resumed { paused });
     }

@@ -14,6 +14,7 @@ use super::wake::{Done, Purpose};
 use super::{Driver, wake};
 use crate::events::{MeshEvent, Refusal};
 use crate::message::{Direct, Gap, Incoming, IncomingDirect, Message};
+use crate::status::MeshSize;
 
 /// How long the resolvers together may take: above their own limits, so that their reasons
 /// are seen.
@@ -76,6 +77,18 @@ impl Driver {
             Event::NeighborUp { node, address } => MeshEvent::NeighborUp { node, address },
             Event::NeighborDown { node, loss } => MeshEvent::NeighborDown { node, reason: loss },
             Event::MemberUp { node, name, epoch } => MeshEvent::MemberUp { node, name, epoch },
+            Event::MemberChanged { node, name } => {
+                let Some(member) = self.core.member(node) else { return };
+                MeshEvent::MemberChanged {
+                    node,
+                    name,
+                    suspended: member.suspended,
+                    metadata: member.metadata,
+                }
+            }
+            Event::MembersKnown { members, complete } => {
+                MeshEvent::MembersKnown { size: MeshSize { members, complete } }
+            }
             Event::MemberDown { node, name, loss } => MeshEvent::MemberDown { node, name, reason: loss },
             Event::DialFailed { node, address, failure } => {
                 MeshEvent::from_dial_failure(node, address, failure)

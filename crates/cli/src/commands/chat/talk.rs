@@ -10,6 +10,8 @@ pub(super) const HELP: &str = "\
 /status           links, addresses, resolvers, counters
 /invite           a ticket that says where the mesh is (not its password)
 /msg NAME TEXT    a message to one member alone
+/away [TEXT]      tell the others that you are away, and why
+/back             and that you are back
 /quit             leave (so does Ctrl-C, and the end of the input)
 //text            a message that begins with a slash";
 
@@ -22,6 +24,8 @@ pub(super) enum Typed<'a> {
     Status,
     Invite,
     Direct { to: &'a str, text: &'a str },
+    Away(&'a str),
+    Back,
     Help,
     Quit,
     Unknown(&'a str),
@@ -59,6 +63,8 @@ pub(super) fn parse(line: &str) -> Typed<'_> {
             Some((to, text)) if !text.trim().is_empty() => Typed::Direct { to, text: text.trim() },
             _ => Typed::Unknown("usage: /msg NAME TEXT"),
         },
+        "away" => Typed::Away(rest.trim()),
+        "back" => Typed::Back,
         "help" | "?" => Typed::Help,
         "quit" | "q" | "exit" => Typed::Quit,
         _ => Typed::Unknown("no such command: /help shows them all"),
@@ -93,8 +99,22 @@ pub(super) async fn act(mesh: &Mesh, channel: &Channel, line: &str) -> Outcome {
                 Err(error) => format!("not sent to {to}: {}", with_causes(&error)),
             },
         }),
+        Typed::Away(text) => {
+            let text = if text.is_empty() { "away".to_owned() } else { format!("away: {text}") };
+            presence(mesh, &text).await
+        }
+        Typed::Back => presence(mesh, "").await,
         Typed::Help => Outcome::Show(HELP.to_owned()),
         Typed::Unknown(why) => Outcome::Show(why.to_owned()),
+    }
+}
+
+/// Tells the others how this member stands.
+async fn presence(mesh: &Mesh, text: &str) -> Outcome {
+    match mesh.set_metadata(text.to_owned()).await {
+        Ok(()) if text.is_empty() => Outcome::Show("the others see that you are back".to_owned()),
+        Ok(()) => Outcome::Show(format!("the others see: {text}")),
+        Err(error) => Outcome::Show(with_causes(&error)),
     }
 }
 
@@ -127,6 +147,8 @@ mod tests {
         check("/members", Typed::Members);
         check("/msg bob  how are you ", Typed::Direct { to: "bob", text: "how are you" });
         check("/msg bob", Typed::Unknown("usage: /msg NAME TEXT"));
+        check("/away lunch ", Typed::Away("lunch"));
+        check("/away", Typed::Away(""));
         check("/quit", Typed::Quit);
         check("/fly", Typed::Unknown("no such command: /help shows them all"));
     }

@@ -26,6 +26,9 @@ pub(super) enum Command {
     Members,
     Stats,
     Filter(Rule),
+    Metadata(Vec<u8>),
+    Suspend,
+    Resume,
     Refresh,
     Leave,
 }
@@ -84,6 +87,12 @@ enum Written {
         verdict: WrittenVerdict,
         contains: Option<String>,
     },
+    Metadata {
+        payload: Option<String>,
+        payload_base64: Option<String>,
+    },
+    Suspend {},
+    Resume {},
     Refresh {},
     Leave {},
 }
@@ -107,7 +116,7 @@ impl Request {
             Written::deserialize(Value::Object(object)).map_err(|error| error.to_string()).and_then(check)
         } else {
             Err("no \"cmd\": use one of publish, subscribe, unsubscribe, direct, members, stats, filter, \
-                 refresh, leave"
+                 metadata, suspend, resume, refresh, leave"
                 .to_owned())
         };
         match parsed {
@@ -158,6 +167,9 @@ fn check(written: Written) -> Result<Command, String> {
                 verdict,
             })
         }
+        Written::Metadata { payload, payload_base64 } => Command::Metadata(body(payload, payload_base64)?),
+        Written::Suspend {} => Command::Suspend,
+        Written::Resume {} => Command::Resume,
         Written::Refresh {} => Command::Refresh,
         Written::Leave {} => Command::Leave,
     })
@@ -211,6 +223,8 @@ mod tests {
         );
         check(r#"{"cmd":"subscribe","channel":"*"}"#, Command::Subscribe("*".into()));
         check(r#"{"cmd":"members"}"#, Command::Members);
+        check(r#"{"cmd":"suspend"}"#, Command::Suspend);
+        check(r#"{"cmd":"metadata","payload":"away"}"#, Command::Metadata(b"away".to_vec()));
         check(r#" {"cmd":"leave"} "#, Command::Leave);
         let id = "ab".repeat(32);
         let direct = Command::Direct { to: id.parse().unwrap(), payload: b"p".to_vec() };
