@@ -178,3 +178,28 @@ fn what_nobody_acknowledged_is_named_at_the_end() {
         (&json!("c"), &published["epoch"], &json!(1), &json!(2))
     );
 }
+
+#[test]
+fn what_a_node_says_of_itself_and_its_breaks_are_told() {
+    let place = Place::new();
+    let (mut ann, mut bob) = pair(&place);
+    bob.wait("members_known", SOON);
+    ann.send(&json!({ "cmd": "metadata", "payload": "away: lunch", "ref": 1 }));
+    assert_eq!(ann.wait("metadata_set", SOON).event["ref"], 1);
+    let changed = bob.wait("member_changed", SOON).event;
+    assert_eq!((&changed["node"], &changed["metadata"]), (&json!(ann.id()), &json!("away: lunch")));
+    let members = bob.members();
+    assert!(members.iter().any(|member| member["metadata"] == "away: lunch"), "{members:?}");
+    ann.send(&json!({ "cmd": "metadata", "payload": "x".repeat(513), "ref": 2 }));
+    assert_eq!(ann.wait_from(0, "error", SOON, |event| event["ref"] == 2).event["error"], "too_large");
+
+    ann.send(&json!({ "cmd": "suspend", "ref": 3 }));
+    ann.wait_from(0, "suspended", SOON, |event| event["ref"] == 3);
+    let id = ann.id();
+    bob.wait_from(0, "member_changed", SOON, |event| event["node"] == id && event["suspended"] == true);
+    publish(&mut bob, "c", "in the break");
+    ann.send(&json!({ "cmd": "resume", "ref": 4 }));
+    ann.wait_from(0, "resumed", SOON, |event| event["ref"] == 4);
+    ann.wait_from(0, "message", ONLINE, |event| event["payload"] == "in the break");
+    assert_eq!(bob.all("member_down"), Vec::<Value>::new(), "a break is no failure");
+}
