@@ -11,8 +11,13 @@ async fn main() -> Result<()> {
     let mut lines = BufReader::new(stdin()).lines();
     loop {
         tokio::select! {
-            Some(line) = async { lines.next_line().await.ok().flatten() } => { chat.publish(line).await?; }
+            line = lines.next_line() => match line {
+                Ok(Some(line)) => drop(chat.publish(line).await?),
+                _ => break, // the end of the input
+            },
             Some(event) = inbox.next() => println!("{event}"),
         }
     }
+    mesh.leave().await; // says goodbye
+    Ok(())
 }
