@@ -54,11 +54,17 @@ impl Node {
     pub(crate) fn say_goodbye(&mut self, now: Time) {
         self.leaving = Leaving::Closing;
         self.timers.set(Timer::Leave, now + self.config.leave_timeout);
-        let links: Vec<(LinkId, bool)> =
-            self.links.iter().map(|link| (link.id, link.state == LinkState::Up)).collect();
-        for (id, up) in links {
+        let links: Vec<(LinkId, bool, bool)> = self
+            .links
+            .iter()
+            .map(|link| (link.id, link.state == LinkState::Up, link.opened_by_us()))
+            .collect();
+        for (id, up, ours) in links {
             if up {
                 self.drop_link(now, id, DisconnectReason::LeavingMesh);
+            } else if ours {
+                // Only who was asked may refuse; the other side may even have accepted already.
+                self.order(Output::Close { link: id, cause: CloseCause::Unwanted });
             } else {
                 self.refuse(now, id, peerchannel_wire::RefuseReason::LeavingMesh);
             }
