@@ -41,6 +41,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod branches;
 mod outcome;
 mod plan;
 pub mod plot;
@@ -65,6 +66,7 @@ mod seal;
 mod slab;
 mod wheel;
 
+pub use branches::{RECOVERY_BRANCHES, unreached};
 pub use outcome::{Counts, Distribution, FalseFailures, Mark, Outcome, Sample, VIOLATIONS_KEPT, Violation};
 pub use plan::{
     Admission, BandwidthClass, Checks, Churn, Happening, Join, Map, Mood, NODES_MAX, Packets, Plan,

@@ -100,6 +100,8 @@ pub(crate) struct End {
     pub(crate) lanes: [Lane; 3],
     /// Packets towards this end that were lost at a wall and are sent again when it falls.
     pub(crate) held: Vec<u32>,
+    /// Messages that overtook the Welcome: the transport keeps a lane until its link is up.
+    pub(crate) parked: Vec<u32>,
     pub(crate) codec: Option<Box<Codec>>,
 }
 
@@ -242,6 +244,13 @@ pub(crate) enum Content {
     Closed(&'static str),
 }
 
+impl Content {
+    /// Whether it travels on a data lane.
+    pub(crate) const fn is_message(&self) -> bool {
+        matches!(self, Self::Flood(_) | Self::Aside(_) | Self::Encoded(INTERACTIVE | BULK, _))
+    }
+}
+
 impl End {
     pub(crate) fn new(host: u32, life: u32, now: u64) -> Self {
         Self {
@@ -261,6 +270,7 @@ impl End {
             keep_alive: KEEP_ALIVE_NS + ACK_DELAY_NS,
             lanes: Default::default(),
             held: Vec::new(),
+            parked: Vec::new(),
             codec: None,
         }
     }

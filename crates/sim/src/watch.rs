@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use peerchannel_mesh::Stats;
+
 use crate::dice::mix;
 use crate::meter::Meter;
 use crate::outcome::{Counts, Mark, Sample, VIOLATIONS_KEPT, Violation};
@@ -88,6 +90,27 @@ impl Watch {
             *count += times;
         } else if times > 0 {
             self.sometimes.insert(branch.to_owned(), times);
+        }
+    }
+
+    /// Adds what a node counted in its life.
+    pub(crate) fn note_stats(&mut self, stats: &Stats) {
+        self.counts.repairs += stats.repairs;
+        self.counts.overloads += stats.overloads;
+        for (branch, times) in [
+            ("a message arrived by pull", stats.repairs),
+            ("core: retried in isolation", stats.isolated_retries),
+            ("core: refused for want of room", stats.refused_full),
+            ("core: refused by quota", stats.refused_by_quota),
+            ("core: refused a trial", stats.refused_trials),
+            ("core: made room for an urgent node", stats.evicted_for_urgent),
+            ("core: pruned", stats.pruned),
+            ("core: swapped", stats.swaps),
+            ("core: a trial brought nothing", stats.swaps_failed),
+            ("core: rotated", stats.rotations),
+            ("core: began a shuffle", stats.shuffles_sent),
+        ] {
+            self.reached_times(branch, times);
         }
     }
 

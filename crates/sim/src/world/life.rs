@@ -184,7 +184,8 @@ impl World {
     }
 
     /// The node has left: its process ends, its transport says the last goodbyes.
-    pub(super) fn ended(&mut self, index: u32) {
+    pub(super) fn ended(&mut self, index: u32, core: Box<Node>) {
+        self.hosts[index as usize].core = Some(core);
         self.take_down(index);
         for (end, open) in self.links_of(index) {
             let finishing = self.links.end_mut(end).is_some_and(|end| end.finishing);
@@ -198,7 +199,9 @@ impl World {
         let now = self.now;
         let host = &mut self.hosts[index as usize];
         host.up = false;
-        host.core = None;
+        if let Some(core) = host.core.take() {
+            self.watch.note_stats(&core.stats());
+        }
         let waiting = std::mem::take(&mut host.standing.waiting);
         host.standing.paused = None;
         host.received = Received::default();

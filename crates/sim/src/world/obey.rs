@@ -49,7 +49,7 @@ impl World {
         }
         let host = &mut self.hosts[index as usize];
         if host.done {
-            return self.ended(index);
+            return self.ended(index, core);
         }
         let alarm = core.poll_timeout().map(|at| at.as_nanos());
         host.core = Some(core);
@@ -68,11 +68,7 @@ impl World {
             }
             Output::Resolve => self.ask(index),
             Output::Dial { dial, candidate } => self.dial(index, dial, &candidate),
-            Output::Establish { link, .. } => {
-                if let Some(end) = self.links.end_mut(EndRef::from_id(link)) {
-                    end.established = true;
-                }
-            }
+            Output::Establish { link, .. } => self.establish(EndRef::from_id(link)),
             Output::Control { link, frame } => self.send_control(EndRef::from_id(link), frame),
             Output::Data { link, frame } => self.send_data(EndRef::from_id(link), frame),
             Output::Finish { link, farewell } => self.send_farewell(EndRef::from_id(link), farewell),

@@ -92,6 +92,11 @@ impl World {
         let frame = ControlFrame::from(farewell);
         self.note_frame(&frame);
         let bytes = frame.encoded_len() as u64;
+        // It is read after the end of the data lanes.
+        if let Some(ours) = self.links.end_mut(end) {
+            let last = ours.lanes.iter().map(|lane| lane.arrives).max().unwrap_or(0);
+            ours.lanes[CONTROL].arrives = last;
+        }
         self.send(end, CONTROL, bytes, Kind::Links, Content::Farewell(Box::new(frame)));
         let Some(link) = self.links.get_mut(end) else { return };
         let wait = (2 * link.delay).min(ns(FINISH_TIMEOUT));
@@ -255,7 +260,7 @@ impl World {
         let (ours, theirs) = link.ends(to.side);
         let (host, there) = (ours.host, theirs.host);
         let unsent = link.severed || theirs.died.is_some_and(|died| sent > died);
-        let (open, held) = (ours.open, !ours.held.is_empty());
+        let (open, held, established) = (ours.open, !ours.held.is_empty(), ours.established);
         let walled = held || self.walled(there, host);
         if unsent {
             self.packets.take(packet);
@@ -269,11 +274,25 @@ impl World {
             if self.hosts[host as usize].up {
                 self.queue.push(now + delay, there, Event::Reset(to.other()));
             }
+        } else if !established && self.packets.get(packet).is_some_and(|p| p.content.is_message()) {
+            if let Some(end) = self.links.end_mut(to) {
+                end.parked.push(packet);
+            }
         } else if let Some(Packet { content, .. }) = self.packets.take(packet) {
             if let Some(end) = self.links.end_mut(to) {
                 end.hear(now);
             }
             self.bring(host, to, content);
+        }
+    }
+
+    /// Data lanes are open: what came on them before is read.
+    pub(super) fn establish(&mut self, end: EndRef) {
+        let Some(ours) = self.links.end_mut(end) else { return };
+        ours.established = true;
+        let host = ours.host;
+        for packet in std::mem::take(&mut ours.parked) {
+            self.queue.push(self.now, host, Event::Arrive(packet));
         }
     }
 

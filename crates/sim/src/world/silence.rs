@@ -12,8 +12,8 @@ impl World {
         let Some(ours) = self.links.end_mut(end).filter(|ours| ours.open) else { return };
         ours.open = false;
         ours.codec = None;
-        let held = std::mem::take(&mut ours.held);
-        for packet in held {
+        let (held, parked) = (std::mem::take(&mut ours.held), std::mem::take(&mut ours.parked));
+        for packet in held.into_iter().chain(parked) {
             self.packets.take(packet);
         }
         let open = self.links.end_mut(end.other()).is_some_and(|theirs| theirs.open);
