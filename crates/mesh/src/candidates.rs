@@ -83,6 +83,9 @@ pub(crate) struct Entry {
     vouched: bool,
     failures: u32,
     not_before: Time,
+    /// Until when it is left alone although it would answer: one of the two had too many links.
+    /// A node that has too few dials it all the same.
+    spared_until: Time,
     /// Since when it is being dialed.
     dialing: Option<(DialId, Time)>,
     source: Source,
@@ -94,8 +97,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn is_ready(&self, now: Time) -> bool {
-        self.dialing.is_none() && self.not_before <= now
+    fn is_ready(&self, now: Time, needy: bool) -> bool {
+        self.dialing.is_none() && self.ready_at(needy) <= now
+    }
+
+    fn ready_at(&self, needy: bool) -> Time {
+        if needy { self.not_before } else { self.not_before.max(self.spared_until) }
     }
 }
 
@@ -107,12 +114,21 @@ pub(crate) struct Candidates {
     heard_max: usize,
     named_max: usize,
     shunned: BTreeMap<NodeId, Time>,
+    /// The node has fewer links than it may have: nobody is spared.
+    needy: bool,
 }
 
 impl Candidates {
     /// Room for `heard_max` by hearsay and `named_max` that resolvers or earlier runs named.
     pub(crate) fn new(heard_max: usize, named_max: usize) -> Self {
-        Self { table: BTreeMap::new(), heard: 0, heard_max, named_max, shunned: BTreeMap::new() }
+        Self {
+            table: BTreeMap::new(),
+            heard: 0,
+            heard_max,
+            named_max,
+            shunned: BTreeMap::new(),
+            needy: false,
+        }
     }
 
     pub(crate) fn add(&mut self, candidate: Candidate, source: Source, now: Time, chance: &mut Chance) {
@@ -158,6 +174,7 @@ impl Candidates {
             vouched: false,
             failures: 0,
             not_before: now,
+            spared_until: now,
             dialing: None,
             source,
             seen: now,
@@ -241,7 +258,7 @@ impl Candidates {
         skip: impl Fn(NodeId) -> bool,
     ) -> Vec<Key> {
         let ready = || {
-            let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now));
+            let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now, self.needy));
             ready.filter(|(_, entry)| !entry.found.is_some_and(&skip))
         };
         let keys = |anchors: bool| {
@@ -261,7 +278,7 @@ impl Candidates {
         place: &Place,
         skip: impl Fn(NodeId) -> bool,
     ) -> Option<(Key, Duration)> {
-        let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now));
+        let ready = self.table.iter().filter(|(_, entry)| entry.is_ready(now, self.needy));
         ready
             .filter(|(_, entry)| !entry.found.is_some_and(&skip))
             .filter_map(|(key, entry)| {
@@ -274,7 +291,7 @@ impl Candidates {
     /// Whether a node may be dialed now, as far as this table knows.
     pub(crate) fn may_dial(&self, node: NodeId, now: Time) -> bool {
         let shunned = self.shunned.get(&node).is_some_and(|until| *until > now);
-        !shunned && self.table.get(&Key::Node(node)).is_none_or(|entry| entry.is_ready(now))
+        !shunned && self.table.get(&Key::Node(node)).is_none_or(|entry| entry.is_ready(now, self.needy))
     }
 
     /// A few to tell others of, with their ages: only such as can be dialed, as far as is known.
@@ -299,7 +316,7 @@ impl Candidates {
         self.table
             .values()
             .filter(|entry| entry.dialing.is_none() && !entry.found.is_some_and(&skip))
-            .map(|entry| entry.not_before)
+            .map(|entry| entry.ready_at(self.needy))
             .min()
     }
 
@@ -412,6 +429,18 @@ impl Candidates {
         for entry in self.table.values_mut().filter(|entry| entry.found == Some(node)) {
             entry.not_before = entry.not_before.max(until);
         }
+    }
+
+    /// A node that one of the two dropped for having too many links.
+    pub(crate) fn spare(&mut self, node: NodeId, until: Time) {
+        for entry in self.table.values_mut().filter(|entry| entry.found == Some(node)) {
+            entry.spared_until = entry.spared_until.max(until);
+        }
+    }
+
+    /// Says whether the node has fewer links than it may have.
+    pub(crate) fn set_needy(&mut self, needy: bool) {
+        self.needy = needy;
     }
 
     pub(crate) fn remove(&mut self, node: NodeId) {

@@ -337,7 +337,7 @@ impl Node {
         self.send_unconfirmed(now, id);
         self.send_waiting_directs(now, peer, id);
         self.send_digest(now, id);
-        self.resume_suspicions(now);
+        self.resume_suspicions(now, id);
         self.sweep_replaced(now, peer);
         self.note_new_neighbor(now, id);
         self.timers.set_by(Timer::Maintain, now);
@@ -366,8 +366,10 @@ impl Node {
         if refuse.reason != RefuseReason::DuplicateNeighbor && !trial {
             self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
         }
-        let pause = if trial { PAUSE_AFTER_PRUNE } else { PAUSE_AFTER_GOODBYE };
-        self.candidates.pause(peer, now + pause);
+        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
+        if trial {
+            self.candidates.spare(peer, now + PAUSE_AFTER_PRUNE);
+        }
         self.order(Output::Close { link: id, cause: CloseCause::Done });
         self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::NotUsefulNeighbor));
         if let Some(dial) = dial {

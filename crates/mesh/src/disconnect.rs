@@ -34,7 +34,7 @@ impl Node {
         let peer = link.peer;
         if reason != DisconnectReason::DuplicateNeighbor {
             self.keep_as_candidate(now, id);
-            self.candidates.pause(peer, now + self.pause_after(reason));
+            self.pause_after(now, peer, reason);
         }
         let referrals = self.referrals(now, id);
         self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));
@@ -81,7 +81,7 @@ impl Node {
         } else {
             self.keep_as_candidate(now, id);
         }
-        self.candidates.pause(peer, now + self.pause_after(disconnect.reason));
+        self.pause_after(now, peer, disconnect.reason);
         self.timers.cancel_link(id);
         if drained || !floods {
             self.end_draining(now, id);
@@ -189,11 +189,11 @@ impl Node {
         }
     }
 
-    fn pause_after(&self, reason: DisconnectReason) -> Duration {
+    /// After a goodbye the peer is left alone, for longer if one of the two had too many links.
+    fn pause_after(&mut self, now: Time, peer: NodeId, reason: DisconnectReason) {
+        self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
         if reason == DisconnectReason::NotUsefulNeighbor && self.is_large() {
-            PAUSE_AFTER_PRUNE
-        } else {
-            PAUSE_AFTER_GOODBYE
+            self.candidates.spare(peer, now + PAUSE_AFTER_PRUNE);
         }
     }
 

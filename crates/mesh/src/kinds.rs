@@ -194,10 +194,10 @@ impl Node {
             .filter(|address| self.candidates.may_dial(address.node(), now))
             .cloned()
             .collect();
-        let crowded: Vec<NodeAddress> =
+        let roomy: Vec<NodeAddress> =
             sample.iter().filter(|address| !self.is_crowded(address.addresses())).cloned().collect();
         // Where there is nobody else, too many of one network are better than too few.
-        let pool = if crowded.is_empty() { sample } else { crowded };
+        let pool = if roomy.is_empty() { sample } else { roomy };
         let chosen = self.chance.sample(pool, 1).pop()?;
         let candidate = Candidate { node: Some(chosen.node()), addresses: chosen.addresses().to_vec() };
         self.candidates.add(candidate, Source::Hearsay, now, &mut self.chance);

@@ -122,6 +122,8 @@ impl Node {
             return;
         }
         self.shed(now);
+        let linked = self.links.iter().filter(|link| link.counts()).count();
+        self.candidates.set_needy(linked < self.config.neighbors_low);
         let mut hungry = false;
         for _ in 0..DIALS_MAX {
             hungry = self.wants_to_dial(now) && self.candidates.dialing() < DIALS_MAX;
