@@ -10,8 +10,8 @@
 //!          v                                          v
 //!        failed                                   left in peace
 //! ```
-//! Whoever loses a link asks everybody: its neighbors, which ask theirs, each about one member
-//! once in a while. A node with a link to the suspect, and the suspect itself, say so, and the
+//! Whoever loses a link asks everybody: its neighbors, which ask theirs, each question once. A
+//! node with a link to the suspect, and the suspect itself, say so, and the
 //! answer takes the same way back. A link that is up only because its end has not noticed yet
 //! vouches too: that end asks when it notices, and the last one to notice finds nobody left to
 //! vouch. So a crash costs a few small floods and at most the slowest link's time-out, and a
@@ -50,10 +50,6 @@ const VOUCHED_AGAIN: Duration = Duration::from_secs(12);
 /// How long a question is remembered, so that its answers find back.
 const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
 
-/// For this long nobody's further question about the same member is passed on: it is answered
-/// with the first.
-const QUESTION_SHARED: Duration = Duration::from_secs(2);
-
 /// Most questions remembered at once: a third of a thousand members crashing together. Beyond,
 /// new ones are not passed on, which can only cost a refutation later.
 const QUESTIONS_MAX: usize = 1024;
@@ -82,13 +78,10 @@ struct Suspect {
 #[derive(Debug)]
 struct Question {
     node: NodeId,
-    asked: Time,
-    // Who wants to know, by which nonce.
-    askers: Vec<(LinkId, u64)>,
+    // Who wants to know.
+    askers: Vec<LinkId>,
     /// This node wants to know itself.
     own: bool,
-    /// The neighbor for whom alone it was passed on, and who was not asked in turn.
-    first: Option<LinkId>,
     /// Somebody vouched.
     answered: bool,
 }
@@ -105,10 +98,10 @@ impl Suspects {
         self.table.remove(&node).is_some()
     }
 
-    /// The question about a node that is on its way.
-    fn recent(&self, node: NodeId, now: Time) -> Option<u64> {
-        let fresh = |q: &Question| q.node == node && now.since(q.asked) < QUESTION_SHARED;
-        self.questions.iter().find(|(_, question)| fresh(question)).map(|(nonce, _)| *nonce)
+    /// The question of this node itself about another.
+    fn own_question(&self, node: NodeId) -> Option<u64> {
+        let own = |question: &Question| question.node == node && question.own;
+        self.questions.iter().find(|(_, question)| own(question)).map(|(nonce, _)| *nonce)
     }
 }
 
@@ -150,24 +143,23 @@ impl Node {
 
     fn ask_about(&mut self, now: Time, node: NodeId, again: bool) -> bool {
         let links = self.links.flooding_ids();
+        self.set_suspect(node, Stage::Asking, now + self.patience(now), again);
+        self.ask(now, node, None, links);
+        true
+    }
+
+    /// How long answers are waited for.
+    fn patience(&self, now: Time) -> Duration {
+        let links = self.links.flooding().count();
         let slowest = self.links.flooding().map(|link| link.rtt).max().unwrap_or_default();
-        let near = self.members.alive() <= links.len() + 1;
-        let base = if links.is_empty() {
+        let base = if links == 0 {
             ISOLATED_SUSPICION
-        } else if near {
+        } else if self.members.alive() <= links + 1 {
             (slowest * 4).max(WAIT_NEAR)
         } else {
             (slowest * 8).max(WAIT_SPREAD)
         };
-        let wait = base.min(WAIT_MAX) * self.health.factor(now);
-        self.set_suspect(node, Stage::Asking, now + wait, again);
-        if let Some(shared) = self.suspects.recent(node, now) {
-            // It is asked everywhere already; the answer comes by here.
-            self.share_question(now, shared, None);
-            return true;
-        }
-        self.ask(now, node, None, links);
-        true
+        base.min(WAIT_MAX) * self.health.factor(now)
     }
 
     /// Sends a question on, for this node or for the one that asked it.
@@ -178,13 +170,12 @@ impl Node {
         if self.suspects.questions.len() >= QUESTIONS_MAX {
             return self.overloaded("probes");
         }
-        let nonce = self.chance.number();
+        // A question keeps its nonce from node to node, so that its copies are known as such.
+        let nonce = asker.map_or_else(|| self.chance.number(), |(_, nonce)| nonce);
         let question = Question {
             node,
-            asked: now,
-            askers: asker.into_iter().collect(),
+            askers: asker.into_iter().map(|(link, _)| link).collect(),
             own: asker.is_none(),
-            first: asker.map(|(link, _)| link),
             answered: false,
         };
         self.suspects.questions.insert(nonce, question);
@@ -196,26 +187,13 @@ impl Node {
         }
     }
 
-    /// One more wants to know what is being asked: a neighbor, or this node itself.
-    fn share_question(&mut self, now: Time, nonce: u64, asker: Option<(LinkId, u64)>) {
+    /// A copy of a question that was passed on already.
+    fn on_copy(&mut self, nonce: u64, from: LinkId) {
         let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
-        let (node, answered) = (question.node, question.answered);
-        // The answer may be behind the neighbor who asked first.
-        let others = asker.is_none_or(|(link, _)| Some(link) != question.first);
-        let first = if others { question.first.take() } else { None };
-        match asker {
-            None => question.own = true,
-            Some(_) if answered => {}
-            Some(asker) if question.askers.len() < ASKERS_MAX => question.askers.push(asker),
-            Some(_) => {}
-        }
-        if let Some(first) = first.filter(|_| !answered) {
-            self.control(first, ControlFrame::Probe { node, nonce, spread: true });
-        }
-        match asker {
-            Some((link, nonce)) if answered => self.answer_probe(link, nonce, true),
-            None if answered => self.vouched(now, node),
-            _ => {}
+        if question.answered {
+            self.answer_probe(from, nonce, true);
+        } else if question.askers.len() < ASKERS_MAX && !question.askers.contains(&from) {
+            question.askers.push(from);
         }
     }
 
@@ -223,16 +201,31 @@ impl Node {
         self.suspects.questions.remove(&nonce);
     }
 
-    /// With a neighbor again, suspects of the time without are asked about once more.
-    pub(crate) fn resume_suspicions(&mut self, now: Time) {
+    /// A link came up. Its peer may know of suspects what those who were asked so far, perhaps
+    /// as cut off as this node was, do not: it is asked too, and its answer waited for.
+    pub(crate) fn resume_suspicions(&mut self, now: Time, new: LinkId) {
         let asking = |suspect: &Suspect| suspect.stage == Stage::Asking;
         let suspects: Vec<NodeId> =
             self.suspects.table.iter().filter(|(_, s)| asking(s)).map(|(node, _)| *node).collect();
+        if suspects.is_empty() {
+            return;
+        }
         if self.links.flooding().count() == 1 {
             // Whoever was asked is gone, and what they were asked too.
             self.suspects.questions.retain(|_, question| !question.own);
             for node in suspects {
                 self.suspect(now, node);
+            }
+            return;
+        }
+        let spread = self.links.get(new).is_some_and(crate::link::Link::compares);
+        let until = now + self.patience(now);
+        for node in suspects {
+            let Some(nonce) = self.suspects.own_question(node) else { continue };
+            self.control(new, ControlFrame::Probe { node, nonce, spread });
+            if let Some(suspect) = self.suspects.table.get(&node) {
+                let (due, again) = (suspect.due.max(until), suspect.again);
+                self.set_suspect(node, Stage::Asking, due, again);
             }
         }
     }
@@ -270,7 +263,7 @@ impl Node {
         question.answered = true;
         let (node, own) = (question.node, question.own);
         let askers = std::mem::take(&mut question.askers);
-        for (link, nonce) in askers {
+        for link in askers {
             self.answer_probe(link, nonce, true);
         }
         if own {
@@ -280,10 +273,13 @@ impl Node {
 
     /// A link to a node came up: whoever asked about it lately is told.
     pub(crate) fn answer_questions(&mut self, node: NodeId) {
-        let of_node = self.suspects.questions.values_mut().filter(|question| question.node == node);
-        let askers: Vec<(LinkId, u64)> = of_node.flat_map(|q| std::mem::take(&mut q.askers)).collect();
-        for (link, nonce) in askers {
-            self.answer_probe(link, nonce, true);
+        let of_node = self.suspects.questions.iter_mut().filter(|(_, question)| question.node == node);
+        let waiting: Vec<(u64, Vec<LinkId>)> =
+            of_node.map(|(nonce, question)| (*nonce, std::mem::take(&mut question.askers))).collect();
+        for (nonce, askers) in waiting {
+            for link in askers {
+                self.answer_probe(link, nonce, true);
+            }
         }
     }
 
@@ -322,8 +318,8 @@ impl Node {
         if !spread {
             return self.answer_probe(from, nonce, false);
         }
-        if let Some(shared) = self.suspects.recent(node, now) {
-            return self.share_question(now, shared, Some((from, nonce)));
+        if self.suspects.questions.contains_key(&nonce) {
+            return self.on_copy(nonce, from);
         }
         let others: Vec<LinkId> =
             self.links.iter().filter(|link| link.compares() && link.id != from).map(|link| link.id).collect();

@@ -114,6 +114,21 @@ fn a_crash_is_known_to_all_soon_and_only_the_crashed_are_reported() {
 }
 
 #[test]
+fn a_crash_that_its_neighbors_notice_one_by_one_is_known_to_all_soon_after_the_last() {
+    for apart in [SECOND / 10, SECOND / 4, SECOND / 2] {
+        let mut world = grown(60, &Config::default());
+        let links = u32::try_from(world.neighbors(7)).unwrap();
+        world.kill_unevenly(7, 6 * SECOND, apart);
+        world.run_for(6 * SECOND + apart * (links - 1));
+        world.run_until(4 * SECOND, "known to all", |w| {
+            (0..60).all(|i| i == 7 || w.saw(i, |e| matches!(e, Event::MemberDown { .. })))
+        });
+        world.run_for(60 * SECOND);
+        assert_eq!((failures(&world, |i| i == 7), failures(&world, |i| i != 7)), (59, 0));
+    }
+}
+
+#[test]
 fn a_goodbye_is_known_to_all_within_a_second() {
     let mut world = grown(60, &Config::default());
     world.with(7, peerchannel_mesh::Node::leave);
@@ -131,6 +146,25 @@ fn a_third_that_crashes_at_once_is_noticed_and_nobody_else_is_accused() {
     }
     world.run_until(30 * SECOND, "noticed", complete);
     assert_eq!(failures(&world, |i| i % 3 != 0), 0);
+}
+
+#[test]
+fn links_that_break_do_not_make_a_member_fail_while_somebody_has_one() {
+    let mut world = grown(40, &Config::default());
+    for round in 0..40 {
+        let node = round % 40;
+        // All its links but one break at this node alone; the cable is cut for a while.
+        let linked: Vec<usize> = (0..40).filter(|other| world.linked(node, *other)).collect();
+        for other in linked.iter().skip(1) {
+            world.cut.extend([(node, *other), (*other, node)]);
+            world.break_link(node, *other);
+        }
+        world.run_for(5 * SECOND);
+        world.cut.clear();
+    }
+    world.run_for(60 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+    assert!(complete(&world));
 }
 
 #[test]

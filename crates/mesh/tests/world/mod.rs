@@ -210,6 +210,11 @@ impl World {
 
     /// The process dies; its neighbors learn it only when `notice` has passed.
     pub fn kill(&mut self, index: usize, notice: Duration) {
+        self.kill_unevenly(index, notice, Duration::ZERO);
+    }
+
+    /// The same, but the neighbors notice one by one, this far apart.
+    pub fn kill_unevenly(&mut self, index: usize, mut notice: Duration, apart: Duration) {
         self.members[index].node = None;
         for wire in 0..self.wires.len() {
             for end in 0..2 {
@@ -217,6 +222,10 @@ impl World {
                     self.wires[wire].dead = true;
                     let at = self.now + notice;
                     self.later(at, Happening::Gone { wire, to: 1 - end, loss: LinkLoss::TimedOut });
+                    let other = &self.wires[wire].ends[1 - end];
+                    if self.by_link.contains_key(&(other.node, other.link)) {
+                        notice += apart;
+                    }
                 }
             }
         }

@@ -26,4 +26,4 @@ pub(crate) const TRAFFIC: (u64, u64) = (50, 70);
 /// Nothing is published, and positions are compared as rarely as they ever are.
 pub(crate) const IDLE: (u64, u64) = (190, 310);
 /// The first crash, the pause between two, how many, and the end.
-pub(crate) const CRASHES: (u64, u64, u64) = (310, 25, 4);
+pub(crate) const CRASHES: (u64, u64, u64) = (310, 15, 4);
