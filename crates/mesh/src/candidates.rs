@@ -12,6 +12,7 @@ use std::time::Duration;
 use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
 use peerchannel_wire::{Coordinate, NodeAddress, NodeId, ShuffledNode};
 
+pub(crate) use crate::candidate::{Entry, Key, Source};
 use crate::chance::Chance;
 use crate::coordinate::Place;
 use crate::input::{Candidate, DialId};
@@ -51,60 +52,6 @@ const HEDGE: Duration = Duration::from_secs(2);
 
 /// Candidates not heard of for this long are not told to others.
 const TOLD_AGE_MAX: Duration = Duration::from_secs(600);
-
-/// How a candidate is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
-    Node(NodeId),
-    /// A place whose node is not known in advance.
-    Place(SocketAddr),
-}
-
-/// Who named a candidate; a later one is the better witness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Source {
-    /// Another member.
-    Hearsay,
-    /// A resolver: kept however often it fails.
-    Resolver,
-    /// This node itself, in an earlier run: kept, and tried first by a node without neighbors.
-    Anchor,
-}
-
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// The last good one first.
-    addresses: Vec<SocketAddr>,
-    /// Who answered at a place.
-    found: Option<NodeId>,
-    /// It was linked once.
-    worked: bool,
-    /// Another member says that it can be dialed.
-    vouched: bool,
-    failures: u32,
-    not_before: Time,
-    /// Until when it is left alone although it would answer: one of the two had too many links.
-    /// A node that has too few dials it all the same.
-    spared_until: Time,
-    /// Since when it is being dialed.
-    dialing: Option<(DialId, Time)>,
-    source: Source,
-    /// When it was last known to be there.
-    seen: Time,
-    coordinate: Option<Coordinate>,
-    /// What a trial of it measured: better than any prediction.
-    measured: Option<Duration>,
-}
-
-impl Entry {
-    fn is_ready(&self, now: Time, needy: bool) -> bool {
-        self.dialing.is_none() && self.ready_at(needy) <= now
-    }
-
-    fn ready_at(&self, needy: bool) -> Time {
-        if needy { self.not_before } else { self.not_before.max(self.spared_until) }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Candidates {

@@ -62,6 +62,7 @@
 mod aside;
 mod audit;
 mod baseline;
+mod candidate;
 mod candidates;
 mod chance;
 mod config;
