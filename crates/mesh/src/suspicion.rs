@@ -50,8 +50,8 @@ const VOUCHED_AGAIN: Duration = Duration::from_secs(12);
 /// How long a question is remembered, so that its answers find back.
 const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Most questions remembered at once: a third of a thousand members crashing together. Beyond,
-/// new ones are not passed on, which can only cost a refutation later.
+/// Most questions of others remembered at once: a third of a thousand members crashing together.
+/// Beyond, new ones are not passed on, which can only cost a refutation later.
 const QUESTIONS_MAX: usize = 1024;
 
 /// Most neighbors one answer goes back to.
@@ -86,7 +86,8 @@ struct Question {
     answered: bool,
 }
 
-/// Suspects, and questions on their way. Bounded by the member table and `QUESTIONS_MAX`.
+/// Suspects, and questions on their way. Bounded by the member table
+/// (suspects, and one own question each at a time) and `QUESTIONS_MAX` (questions of others).
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     table: BTreeMap<NodeId, Suspect>,
@@ -167,7 +168,8 @@ impl Node {
         if links.is_empty() {
             return;
         }
-        if self.suspects.questions.len() >= QUESTIONS_MAX {
+        // Its own are few, one for each suspect: without them it would accuse unasked.
+        if asker.is_some() && self.suspects.questions.len() >= QUESTIONS_MAX {
             return self.overloaded("probes");
         }
         // A question keeps its nonce from node to node, so that its copies are known as such.
@@ -188,8 +190,11 @@ impl Node {
     }
 
     /// A copy of a question that was passed on already.
-    fn on_copy(&mut self, nonce: u64, from: LinkId) {
+    fn on_copy(&mut self, node: NodeId, nonce: u64, from: LinkId) {
         let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
+        if question.node != node {
+            return; // no honest node uses a nonce for two: what was said of one says nothing here
+        }
         if question.answered {
             self.answer_probe(from, nonce, true);
         } else if question.askers.len() < ASKERS_MAX && !question.askers.contains(&from) {
@@ -319,7 +324,7 @@ impl Node {
             return self.answer_probe(from, nonce, false);
         }
         if self.suspects.questions.contains_key(&nonce) {
-            return self.on_copy(nonce, from);
+            return self.on_copy(node, nonce, from);
         }
         let others: Vec<LinkId> =
             self.links.iter().filter(|link| link.compares() && link.id != from).map(|link| link.id).collect();

@@ -22,7 +22,7 @@ const CONFIRM_MIN: Duration = Duration::from_secs(1);
 /// Longest: a stopped node must be back within 5 s.
 const CONFIRM_MAX: Duration = Duration::from_secs(2);
 
-/// After a shorter pause the connections still hold at both ends (idle time-out 6.5 s), and
+/// After a shorter pause the connections still hold at both ends (idle time-out 6.3 s), and
 /// their own timers judge them better than a ping that meets another pausing node.
 const CONFIRM_AFTER: Duration = Duration::from_secs(6);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerchannel_mesh::{Config, Event, Input, MemberLoss};
-use peerchannel_wire::{Features, MemberName, MemberStatus};
+use peerchannel_wire::{ControlFrame, Features, MemberName, MemberStatus, NodeId};
 use world::{World, node_id};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -126,6 +126,25 @@ fn a_crash_that_its_neighbors_notice_one_by_one_is_known_to_all_soon_after_the_l
         world.run_for(60 * SECOND);
         assert_eq!((failures(&world, |i| i == 7), failures(&world, |i| i != 7)), (59, 0));
     }
+}
+
+/// A neighbor asks about nodes that nobody knows, more than are remembered.
+#[test]
+fn a_flood_of_questions_does_not_keep_a_node_from_asking_its_own() {
+    let mut world = grown(20, &Config::default());
+    let linked: Vec<usize> = (1..20).filter(|other| world.linked(0, *other)).collect();
+    let (asking, lost) = (linked[0], linked[1]);
+    let link = world.link(0, asking);
+    for nonce in 0..1100u32 {
+        let mut id = [0xee; 32];
+        id[..4].copy_from_slice(&nonce.to_be_bytes());
+        let frame = ControlFrame::Probe { node: NodeId::from_bytes(id), nonce: nonce.into(), spread: true };
+        world.input(0, Input::Control { link, frame });
+    }
+    world.cut.extend([(0, lost), (lost, 0)]);
+    world.break_link(0, lost);
+    world.run_for(60 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
 }
 
 #[test]

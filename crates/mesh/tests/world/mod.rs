@@ -276,6 +276,15 @@ impl World {
         }
     }
 
+    /// What `a` calls its link to `b`.
+    pub fn link(&self, a: usize, b: usize) -> LinkId {
+        let known = |(node, link): &(usize, LinkId), wire: usize| {
+            let ends = &self.wires[wire].ends;
+            *node == a && ends.iter().any(|end| end.node == b) && ends.iter().any(|end| end.link == *link)
+        };
+        self.by_link.iter().find(|(key, wire)| known(key, **wire)).unwrap().0.1
+    }
+
     /// The cable between two nodes swallows everything from now on, unnoticed.
     pub fn swallow(&mut self, a: usize, b: usize) {
         for wire in &mut self.wires {
