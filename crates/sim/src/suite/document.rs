@@ -56,8 +56,7 @@ pub fn document(sections: &[Section]) -> String {
 }
 
 fn verdict(sections: &[Section]) -> String {
-    let failing: Vec<&str> =
-        sections.iter().filter(|s| !s.report.passes()).map(|s| s.scenario.name.as_str()).collect();
+    let failing: Vec<String> = sections.iter().filter(|s| !s.report.passes()).map(heading).collect();
     let runs: usize = sections.iter().map(|section| section.report.runs.len()).sum();
     let code = sections.first().map_or("", |section| section.report.code.as_str());
     let met = match failing.as_slice() {
@@ -69,7 +68,7 @@ fn verdict(sections: &[Section]) -> String {
 
 fn one(section: &Section) -> String {
     let Section { scenario, report, seeds, note, picture } = section;
-    let mut text = format!("\n## {}\n\n{}\n\n", scenario.name, sentence(&report.title));
+    let mut text = format!("\n## {}\n\n{}\n\n", heading(section), sentence(&report.title));
     if !scenario.shows.is_empty() {
         text += &format!("{}\n\n", scenario.shows);
     }
@@ -105,6 +104,11 @@ fn one(section: &Section) -> String {
         text += &format!("\n![{} over virtual time]({picture})\n", scenario.name);
     }
     text
+}
+
+/// What tells a row from others of the same scenario.
+fn heading(section: &Section) -> String {
+    format!("{}, {} nodes", section.scenario.name, section.report.nodes)
 }
 
 /// A title as a sentence.

@@ -21,6 +21,9 @@ pub struct Suite {
 pub struct Entry {
     /// Its name.
     pub scenario: String,
+    /// Nodes at the start; default: as many as the scenario says. One scenario may have several
+    /// rows, of different sizes.
+    pub nodes: Option<usize>,
     /// Seeds; default: as many as the scenario says.
     pub seeds: Option<usize>,
     /// Whether the document shows a picture of it.

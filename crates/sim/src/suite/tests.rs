@@ -114,9 +114,11 @@ fn after_the_deadline_nothing_is_begun() {
 
 #[test]
 fn a_list_is_read_and_cut_down_to_rows() {
-    let text = "[[entry]]\nscenario = \"a\"\npicture = true\n[[entry]]\nscenario = \"b\"\nseeds = 3";
+    let text =
+        "[[entry]]\nscenario = \"a\"\npicture = true\n[[entry]]\nscenario = \"b\"\nnodes = 9\nseeds = 3";
     let suite = Suite::parse(text).unwrap();
-    assert_eq!((suite.entries[0].picture, suite.entries[1].seeds), (true, Some(3)));
+    assert_eq!((suite.entries[0].picture, suite.entries[0].nodes), (true, None));
+    assert_eq!((suite.entries[1].nodes, suite.entries[1].seeds), (Some(9), Some(3)));
     let only = suite.clone().only(&["b".to_owned()]).unwrap();
     assert_eq!(only.entries.len(), 1);
     let error = suite.only(&["c".to_owned()]).unwrap_err();
@@ -138,7 +140,7 @@ fn the_document_has_a_line_per_target_with_its_command() {
     let line = "| a small mesh: invariants broken | 200 | ≤ 0 | 0 | 0 | 0 | met | `cargo xtask sim small --seed 1` |";
     for part in [
         line,
-        "## small\n\nA small mesh.\n\nThat it is small.",
+        "## small, 200 nodes\n\nA small mesh.\n\nThat it is small.",
         "1 of 2 seeds so far",
         "A note.",
         "](small.svg)",

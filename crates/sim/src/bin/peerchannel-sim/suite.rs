@@ -88,7 +88,8 @@ fn rows(suite: &Suite, quick: bool) -> Result<Vec<Row>, Failure> {
     for entry in &suite.entries {
         let scenario = shelf.load(&entry.scenario)?;
         let seeds = entry.seeds.unwrap_or(scenario.seeds);
-        let nodes = (quick && scenario.plan.nodes > QUICK_NODES).then_some(QUICK_NODES);
+        let nodes = entry.nodes.unwrap_or(scenario.plan.nodes);
+        let nodes = Some(if quick { nodes.min(QUICK_NODES) } else { nodes });
         let seeds = if quick { seeds.min(QUICK_SEEDS) } else { seeds };
         let overrides = Overrides { nodes, ..Overrides::default() };
         rows.push(Row { entry: entry.clone(), scenario, overrides, seeds });
@@ -141,7 +142,7 @@ fn tell(
         println!("{}", report.to_text());
         let picture = match report.most_telling().filter(|_| row.entry.picture || !record) {
             Some(run) => {
-                let file = format!("{}.svg", row.scenario.name);
+                let file = format!("{}-{}.svg", row.scenario.name, report.nodes);
                 let svg = picture(&report.title, &run.outcome, report.neighbors).to_svg();
                 write(&pictures.join(&file), &svg)?;
                 let folder = pictures.file_name().unwrap_or_default().to_string_lossy().into_owned();
