@@ -10,7 +10,7 @@ use peerchannel_transport::{BindError, CloseReason, Connection, Endpoint, Endpoi
 use peerchannel_wire::{NodeId, RESOLVER_ALPN};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::committer::{self, Commit};
@@ -128,7 +128,7 @@ impl Server {
         // The port first: it fails fastest, and a store of another instance must not be read.
         let endpoint = Endpoint::bind(identity, endpoint_config(&config))?;
         let mut registry = Registry::new(config.registry.clone());
-        let loaded = tokio::task::spawn_blocking(move || {
+        let loaded = task::spawn_blocking(move || {
             let (now, mut dropped) = (Instant::now(), 0usize);
             store.load(&mut |stored| dropped += usize::from(!registry.restore(now, stored)))?;
             if dropped > 0 {
@@ -190,7 +190,7 @@ impl Server {
         endpoint.close().await;
         // The last sender: the thread stores what is queued and ends.
         drop(shared);
-        if tokio::task::spawn_blocking(move || storing.join()).await.is_ok_and(|ended| ended.is_ok()) {
+        if task::spawn_blocking(move || storing.join()).await.is_ok_and(|ended| ended.is_ok()) {
             tracing::info!("the directory is closed");
         }
     }
@@ -200,7 +200,9 @@ impl Server {
 /// tasks. Aborting it aborts them.
 async fn accept(endpoint: Endpoint, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     // At most `clients_max` tasks, one per connection.
-    let mut clients: JoinSet<NodeId> = JoinSet::new();
+    let mut clients: JoinSet<()> = JoinSet::new();
+    // Whose each task is: one that panicked cannot say so any more.
+    let mut tasks: HashMap<task::Id, NodeId> = HashMap::new();
     let mut connections: HashMap<NodeId, usize> = HashMap::new();
     let mut ticks = interval(EXPIRE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -209,9 +211,16 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, mut stop: watch::Receiv
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             _ = ticks.tick() => expire(&shared),
-            Some(gone) = clients.join_next() => {
+            Some(gone) = clients.join_next_with_id() => {
                 shared.counters.clients.one_less();
-                if let Ok(node) = gone
+                let id = match gone {
+                    Ok((id, ())) => id,
+                    Err(error) => {
+                        tracing::error!(%error, "a client's session ended without a result");
+                        error.id()
+                    }
+                };
+                if let Some(node) = tasks.remove(&id)
                     && let Some(count) = connections.get_mut(&node)
                 {
                     *count -= 1;
@@ -236,10 +245,9 @@ async fn accept(endpoint: Endpoint, shared: Arc<Shared>, mut stop: watch::Receiv
                 shared.counters.connections.add(1);
                 shared.counters.clients.add(1);
                 let (shared, stopped) = (shared.clone(), stopped.clone());
-                clients.spawn(async move {
-                    session::serve(&shared, &connection, stopped).await;
-                    connection.peer()
-                });
+                let node = connection.peer();
+                let task = clients.spawn(async move { session::serve(&shared, &connection, stopped).await });
+                tasks.insert(task.id(), node);
             }
         }
     }
