@@ -194,6 +194,7 @@ One JSON object per line, events on stdout, commands on stdin:
   {\"cmd\":\"unsubscribe\",\"channel\":\"c\"}
   {\"cmd\":\"direct\",\"to\":\"NODE\",\"payload\":\"text\"}
   {\"cmd\":\"members\"}  {\"cmd\":\"stats\"}  {\"cmd\":\"refresh\"}  {\"cmd\":\"leave\"}
+  {\"cmd\":\"metadata\",\"text\":\"out for lunch\"}  {\"cmd\":\"suspend\"}  {\"cmd\":\"resume\"}
   {\"cmd\":\"filter\",\"channel\":\"c\",\"verdict\":\"none|local|remote|local_and_remote\",\"contains\":\"text\"}
 A malformed command is answered by an `error` event. The end of stdin does not leave the mesh.
 Messages that nobody had acknowledged when it left are named by `uncommitted` events, and the

@@ -135,8 +135,14 @@ impl Mesh {
                     None => assert!(sequence == 1 || !began_later, "{message}"),
                 }
             }
-            // Whoever is here to the end has each stream to its end.
+            // A process gets something of each stream that went on after it came, so of each
+            // that began later, unless it left before.
             let here = self.nodes.iter().any(|other| other.pid() == node.pid());
+            for (stream, _) in self.published.iter().filter(|(s, _)| here && s.1 > joined && s.0 != node.id())
+            {
+                assert!(next.contains_key(stream), "nothing of {stream:?} came");
+            }
+            // Whoever is here to the end has each stream to its end.
             for (stream, last) in next.iter().filter(|_| here) {
                 assert_eq!(last, &self.published[stream], "{stream:?} ended early");
             }

@@ -62,14 +62,17 @@ impl Node {
     }
 
     fn wake(&mut self, now: Time, paused: Duration) {
-        if now < self.withheld_until {
+        // A clock that stood still meanwhile makes a long pause look like a short one until the
+        // driver tells: then the links are still to be confirmed.
+        let confirm = paused >= CONFIRM_AFTER && !self.timers.is_set(&Timer::Confirm);
+        if now < self.withheld_until && !confirm {
             return; // awake already
         }
         self.stats.resumes += 1;
-        if paused >= CONFIRM_AFTER {
+        if confirm {
             self.confirm_links(now);
         } else {
-            self.withheld_until = now + WITHHELD_AFTER;
+            self.withheld_until = self.withheld_until.max(now + WITHHELD_AFTER);
         }
         self.candidates.hurry(now);
         self.timers.set_by(Timer::Maintain, now);

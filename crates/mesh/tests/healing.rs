@@ -215,6 +215,23 @@ fn a_node_that_was_stopped_without_knowing_accuses_nobody() {
 }
 
 #[test]
+fn a_clock_that_slept_too_does_not_hide_dead_links() {
+    let mut world = grown(20, &Config::default());
+    let linked: Vec<usize> = (0..20).filter(|other| world.linked(3, *other)).collect();
+    for other in linked.iter().skip(2) {
+        world.swallow(3, *other);
+    }
+    // Of eight hours its clock saw three seconds.
+    world.stop(3);
+    world.run_for(3 * SECOND);
+    world.cont(3);
+    world.input(3, Input::Timeout);
+    world.input(3, Input::Resumed { paused: 8 * 3600 * SECOND });
+    world.run_for(2 * SECOND);
+    assert_eq!(world.node(3).stats().links_unconfirmed as usize, linked.len() - 2, "given up at once");
+}
+
+#[test]
 fn after_a_change_of_network_dead_links_are_given_up_at_once() {
     let mut world = grown(20, &Config::default());
     let linked: Vec<usize> = (0..20).filter(|other| world.linked(3, *other)).collect();

@@ -45,7 +45,8 @@ pub enum MeshEvent {
         /// Its join.
         epoch: Epoch,
     },
-    /// A member says something new of itself, or takes or ends a break.
+    /// A member says something new of itself: its name, its metadata, its addresses; or it takes
+    /// or ends a break.
     MemberChanged {
         /// The node.
         node: NodeId,

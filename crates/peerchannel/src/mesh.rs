@@ -163,7 +163,7 @@ impl Mesh {
     /// node is suspended already.
     ///
     /// Returns when the break is ordered; [`MeshEvent::Offline`](crate::MeshEvent::Offline)
-    /// tells when the last link is closed.
+    /// tells when the last link is closed, if the node was online.
     ///
     /// # Errors
     /// [`Left`].

@@ -153,7 +153,8 @@ impl NodeOptions {
         if owns_port && network::matters(local_address) {
             state.spawn(network::watch(state.network.clone()));
         }
-        Ok(Node { owner: Arc::new(Owner { state, epochs: Arc::new(Mutex::new(epochs)) }) })
+        let has_file = epochs.file().is_some();
+        Ok(Node { owner: Arc::new(Owner { state, has_file, epochs: Arc::new(Mutex::new(epochs)) }) })
     }
 }
 
@@ -170,6 +171,9 @@ pub struct Node {
 /// Ends the node's tasks when the last handle is gone; they themselves hold the state only.
 struct Owner {
     state: Arc<NodeState>,
+    /// Whether the identity has a file.
+    has_file: bool,
+    /// Held while that file is written and synced: only for tasks that may block.
     epochs: Arc<Mutex<EpochSource>>,
 }
 
@@ -233,7 +237,7 @@ impl Node {
 impl Node {
     /// Whether the identity has a file, so that anchors can be kept.
     pub(crate) fn has_file(&self) -> bool {
-        self.lock_epochs().file().is_some()
+        self.owner.has_file
     }
 
     /// The anchors of an earlier run in a mesh.

@@ -82,6 +82,8 @@ pub struct Registrar {
     stale: bool,
     /// Consecutive failures.
     failures: u32,
+    /// The last step failed because the resolver wants to be asked less often.
+    asked_to_wait: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl Registrar {
             State::Due(RegistrarStep::Register, now)
         };
         let rng = SmallRng::seed_from_u64(seed);
-        Self { registration, rng, state, registered: false, stale: false, failures: 0 }
+        Self { registration, rng, state, registered: false, stale: false, failures: 0, asked_to_wait: false }
     }
 
     /// What is to be registered now.
@@ -143,6 +145,7 @@ impl Registrar {
     /// Reports how the running step ended. Without a running step, does nothing.
     pub fn completed(&mut self, now: Instant, result: &Result<Lease, ResolverError>) {
         let State::Running(step) = self.state else { return };
+        self.asked_to_wait = result.as_ref().is_err_and(asks_to_wait);
         match result {
             Ok(lease) => {
                 self.failures = 0;
@@ -194,7 +197,12 @@ impl Registrar {
 
     /// The network changed or the machine woke up: what is scheduled is due now, since the
     /// lease may have ended unnoticed.
+    ///
+    /// A pause that the resolver asked for (a quota is used up, the request was bad) goes on.
     pub fn wake(&mut self, now: Instant) {
+        if self.asked_to_wait {
+            return;
+        }
         self.failures = 0;
         if let State::Due(step, _) = self.state {
             self.state = State::Due(step, now);
@@ -214,12 +222,16 @@ impl Registrar {
     /// 1 s doubled with each failure up to 60 s, of which a random half to whole.
     fn pause(&mut self, error: &ResolverError) -> Duration {
         let full = match error {
-            // Asking again soon is what the directory complains about.
-            ResolverError::Quota { .. } | ResolverError::BadRequest { .. } => BACKOFF_MAX,
+            error if asks_to_wait(error) => BACKOFF_MAX,
             _ => BACKOFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MAX),
         };
         full.mul_f64(self.rng.random_range(0.5..=1.0))
     }
+}
+
+/// Whether asking again soon is what the resolver complains about.
+const fn asks_to_wait(error: &ResolverError) -> bool {
+    matches!(error, ResolverError::Quota { .. } | ResolverError::BadRequest { .. })
 }
 
 #[cfg(test)]
@@ -384,6 +396,9 @@ mod tests {
         let (mut registrar, now) = start();
         assert_eq!(registrar.poll(now), Some(RegistrarStep::Register));
         registrar.completed(now, &Err(ResolverError::Quota { what: "it".into(), reason: "full".into() }));
+        assert!(registrar.poll_timeout().unwrap() - now >= BACKOFF_MAX / 2);
+        // Not even by a network that changes all the time.
+        registrar.wake(now);
         assert!(registrar.poll_timeout().unwrap() - now >= BACKOFF_MAX / 2);
     }
 }

@@ -104,7 +104,8 @@ impl AsyncUdpSocket for Given {
         let mut received = 0;
         for (buffer, meta) in buffers.iter_mut().zip(meta) {
             let (len, from) = match self.socket.poll_recv(cx, buffer) {
-                Poll::Ready(datagram) => datagram?,
+                // A length beyond the buffer would be believed further down.
+                Poll::Ready(datagram) => datagram.map(|(len, from)| (len.min(buffer.len()), from))?,
                 Poll::Pending if received == 0 => return Poll::Pending,
                 Poll::Pending => break,
             };

@@ -357,7 +357,8 @@ impl ControlFrame {
             Kind::Congestion(c) => Self::Congestion { congested: c.congested },
             Kind::Members(m) => {
                 limit("members", m.members.len(), POSITIONS_MAX)?;
-                let members: Result<Vec<_>, _> = m.members.iter().map(Member::from_proto).collect();
+                let members: Result<Vec<_>, _> =
+                    m.members.iter().filter_map(|member| Member::from_proto(member).transpose()).collect();
                 Self::Members(members?)
             }
             Kind::MemberDigest(d) => Self::MemberDigest(MemberDigest::from_proto(&d)?),

@@ -21,8 +21,8 @@ impl Features {
     /// (docs/protocol.md section 3).
     pub const NEIGHBORHOOD: Self = Self(1);
 
-    /// Membership by digest: member tables are compared and merged, the size of the mesh is
-    /// estimated by sketches (docs/protocol.md section 5).
+    /// Membership by digest: member tables are compared and merged, those of a large mesh hold
+    /// one sample for all, by which its size is estimated (docs/protocol.md section 5).
     pub const MEMBERSHIP: Self = Self(1 << 1);
 
     /// Every feature this release knows.

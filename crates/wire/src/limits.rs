@@ -19,6 +19,11 @@ pub const MEMBER_NAME_MAX: usize = 64;
 /// every record.
 pub const MEMBER_METADATA_MAX: usize = 512;
 
+/// Longest encoded facts of a member. This release's are at most 1.1 KiB; the rest is for
+/// fields of later ones, which members of this release keep and pass on unread: without a limit
+/// one member could fill every other's table.
+pub const MEMBER_FACTS_MAX: usize = 4 * 1024;
+
 /// Most socket addresses one node may advertise. PNRP registered at most 10 per cloud;
 /// 16 covers dual-stack hosts with a few interfaces.
 pub const NODE_ADDRESSES_MAX: usize = 16;

@@ -10,7 +10,7 @@ use crate::address::{NodeAddress, socket_to_proto, sockets_from_proto};
 use crate::error::{DecodeError, limit};
 use crate::generated as proto;
 use crate::id::{Epoch, MeshId, NodeId, Signature};
-use crate::limits::{MEMBER_METADATA_MAX, NODE_ADDRESSES_MAX};
+use crate::limits::{MEMBER_FACTS_MAX, MEMBER_METADATA_MAX, NODE_ADDRESSES_MAX};
 use crate::name::MemberName;
 use crate::transcript::Transcript;
 
@@ -151,26 +151,29 @@ impl MemberRecord {
 
     pub(crate) fn from_field(message: Option<&proto::MemberRecord>) -> Result<Self, DecodeError> {
         let message = message.ok_or(DecodeError::Missing("member"))?;
+        let signature = Signature::decode(&message.signature)?;
+        limit("member facts", message.facts.len(), MEMBER_FACTS_MAX)?;
         // A copy: a record lives long and must not pin the frame it came in.
         let encoded = Bytes::copy_from_slice(&message.facts);
-        let facts = proto::MemberFacts::decode(encoded.clone())?;
-        limit("metadata", facts.metadata.len(), MEMBER_METADATA_MAX)?;
-        Ok(Self(Arc::new(Signed {
-            facts: MemberFacts {
-                node: NodeId::decode("node", &facts.node)?,
-                epoch: Epoch::decode(facts.epoch)?,
-                incarnation: facts.incarnation,
-                name: MemberName::new(&facts.name)
-                    .map_err(|_| DecodeError::Invalid { field: "name", why: "not a valid member name" })?,
-                addresses: sockets_from_proto(&facts.addresses)?,
-                metadata: facts.metadata,
-                dialable: facts.dialable,
-                suspended: facts.suspended,
-            },
-            encoded,
-            signature: Signature::decode(&message.signature)?,
-        })))
+        let facts = facts_from(encoded.clone())?;
+        Ok(Self(Arc::new(Signed { facts, encoded, signature })))
     }
+}
+
+fn facts_from(encoded: Bytes) -> Result<MemberFacts, DecodeError> {
+    let facts = proto::MemberFacts::decode(encoded)?;
+    limit("metadata", facts.metadata.len(), MEMBER_METADATA_MAX)?;
+    Ok(MemberFacts {
+        node: NodeId::decode("node", &facts.node)?,
+        epoch: Epoch::decode(facts.epoch)?,
+        incarnation: facts.incarnation,
+        name: MemberName::new(&facts.name)
+            .map_err(|_| DecodeError::Invalid { field: "name", why: "not a valid member name" })?,
+        addresses: sockets_from_proto(&facts.addresses)?,
+        metadata: facts.metadata,
+        dialable: facts.dialable,
+        suspended: facts.suspended,
+    })
 }
 
 /// What is known of a member's state.
@@ -198,9 +201,14 @@ impl Member {
         proto::Member { status: status_to_proto(self.status).into(), record: Some(self.record.to_proto()) }
     }
 
-    pub(crate) fn from_proto(message: &proto::Member) -> Result<Self, DecodeError> {
+    /// What a neighbor passes on; `None` if the facts are not valid. Whom they are about wrote
+    /// and signed them. The neighbor may be of a release that takes them for valid, and is not
+    /// at fault.
+    pub(crate) fn from_proto(message: &proto::Member) -> Result<Option<Self>, DecodeError> {
         let status = status_from_proto(message.status)?;
-        Ok(Self { status, record: MemberRecord::from_field(message.record.as_ref())? })
+        let record = message.record.as_ref().ok_or(DecodeError::Missing("member"))?;
+        Signature::decode(&record.signature)?;
+        Ok(MemberRecord::from_field(Some(record)).ok().map(|record| Self { status, record }))
     }
 }
 
@@ -227,4 +235,51 @@ fn transcript(mesh: &MeshId, encoded: &[u8]) -> Transcript {
     let mut transcript = Transcript::new(CONTEXT, Some(mesh));
     transcript.part(encoded);
     transcript
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(facts: &[u8]) -> proto::Member {
+        let signature = Bytes::from_static(&[7; 64]);
+        let record = proto::MemberRecord { facts: Bytes::copy_from_slice(facts), signature };
+        proto::Member { status: proto::MemberStatus::Alive.into(), record: Some(record) }
+    }
+
+    /// Valid facts, followed by a field of this many bytes that this release does not know.
+    fn facts_with_unknown(size: usize) -> Vec<u8> {
+        let node = NodeId::from_bytes([1; 32]);
+        let facts = MemberFacts::new(node, Epoch::new(1).unwrap(), 0, MemberName::default());
+        let mut encoded = facts.unsigned().encoded.to_vec();
+        let room = u16::try_from(size).unwrap();
+        // Field 100, of bytes, with a length of two bytes.
+        encoded.extend([0xa2, 0x06, room.to_le_bytes()[0] | 0x80, u8::try_from(room >> 7).unwrap()]);
+        encoded.resize(encoded.len() + size, 0);
+        encoded
+    }
+
+    #[test]
+    fn fields_of_a_later_release_are_kept_up_to_a_limit() {
+        let kept = Member::from_proto(&statement(&facts_with_unknown(1000))).unwrap().unwrap();
+        assert!(kept.record.encoded_len() > 1000);
+        let huge = statement(&facts_with_unknown(MEMBER_FACTS_MAX));
+        let error = MemberRecord::from_field(huge.record.as_ref()).unwrap_err();
+        assert!(matches!(error, DecodeError::TooLong { field: "member facts", .. }), "{error}");
+    }
+
+    #[test]
+    fn who_passes_on_what_another_wrote_is_not_at_fault_for_it() {
+        let metadata = Bytes::from(vec![1; MEMBER_METADATA_MAX + 1]);
+        let too_much = proto::MemberFacts { metadata, ..Default::default() }.encode_to_vec();
+        for facts in [facts_with_unknown(MEMBER_FACTS_MAX), too_much, vec![], vec![0xff; 9]] {
+            assert_eq!(Member::from_proto(&statement(&facts)), Ok(None));
+        }
+        // These the neighbor writes itself.
+        let mut unsigned = statement(&facts_with_unknown(0));
+        unsigned.record.as_mut().unwrap().signature = Bytes::new();
+        assert!(Member::from_proto(&unsigned).is_err());
+        assert!(Member::from_proto(&proto::Member { status: 99, ..statement(&[]) }).is_err());
+        assert!(Member::from_proto(&proto::Member { record: None, ..statement(&[]) }).is_err());
+    }
 }

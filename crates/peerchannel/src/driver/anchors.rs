@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use peerchannel_mesh::Candidate;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Driver;
 use super::wake::{Done, Purpose};
@@ -13,6 +13,9 @@ const FIRST: Duration = Duration::from_secs(30);
 
 /// How often later: they are the oldest links and rarely change.
 const INTERVAL: Duration = Duration::from_secs(600);
+
+/// How long a leave waits for a file that is being written. A disk may take that long.
+const WRITE_MAX: Duration = Duration::from_secs(2);
 
 /// What is kept, and when it is looked at again.
 pub(super) struct Anchors {
@@ -54,6 +57,17 @@ impl Driver {
                 node.keep_anchors(mesh, changed).await;
                 Done::AnchorsKept
             });
+        }
+    }
+
+    /// Waits for the file that is being written, if one is: no task can be stopped in that, and
+    /// until it is done the identity is in use.
+    pub(super) async fn anchors_kept(&mut self) {
+        let until = Instant::now() + WRITE_MAX;
+        while self.purposes.values().any(|purpose| matches!(purpose, Purpose::KeepAnchors)) {
+            let Ok(Some(ended)) = timeout_at(until, self.tasks.join_next_with_id()).await else { return };
+            let id = ended.map_or_else(|error| error.id(), |(id, _)| id);
+            self.purposes.remove(&id);
         }
     }
 

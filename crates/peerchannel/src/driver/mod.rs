@@ -372,6 +372,7 @@ impl Driver {
         if let Some(anchors) = self.changed_anchors() {
             self.node.keep_anchors(self.facts.mesh, anchors).await;
         }
+        self.anchors_kept().await;
         let Self { mut tasks, mut registrars, links, node, entry, reservation, leaving, .. } = self;
         tasks.shutdown().await;
         registrars.shutdown().await;

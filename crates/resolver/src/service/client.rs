@@ -1,6 +1,7 @@
 //! The task that talks to the directory: one request after the other, on a connection that
 //! is opened when needed and closed when idle.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -99,10 +100,12 @@ impl Client {
                 }
                 Err(_) => tracing::debug!("the directory's connection is silent"),
             }
-            self.close(CloseReason::DeadlinePassed);
+            // Its connection was idle since the last request, and may have ended by whatever is
+            // between: no reason to think worse of the directory.
+            self.drop_connection(CloseReason::DeadlinePassed);
         }
         let directory = self.connector.connect().await?;
-        let what = directory.what.clone();
+        let (what, address) = (directory.what.clone(), directory.address);
         let opened = async {
             let mut stream = directory.connection.open_control().await.map_err(|lost| lost.to_string())?;
             stream.set_frame_limit(peerchannel_wire::limits::RESOLVER_FRAME_MAX);
@@ -114,7 +117,10 @@ impl Client {
         let stream = opened.await.map_err(unreachable)?;
         self.open = Some(Open { directory, stream });
         match self.exchange(&request).await {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => {
+                self.connector.trust(address);
+                Ok(reply)
+            }
             Err(Failed::Final(error @ ResolverError::BadRequest { .. })) => Err(error),
             Err(failed) => {
                 self.close(CloseReason::Abandoned);
@@ -161,12 +167,18 @@ impl Client {
     /// Closes the connection, if there is one; with another reason than `Unused`, other
     /// addresses are preferred next time.
     fn close(&mut self, reason: CloseReason) {
-        if let Some(open) = self.open.take() {
-            open.directory.connection.close(reason);
-            if reason != CloseReason::Unused {
-                self.connector.distrust(open.directory.address);
-            }
+        if let Some(address) = self.drop_connection(reason)
+            && reason != CloseReason::Unused
+        {
+            self.connector.distrust(address);
         }
+    }
+
+    /// Closes the connection, if there is one, whose address this returns.
+    fn drop_connection(&mut self, reason: CloseReason) -> Option<SocketAddr> {
+        let open = self.open.take()?;
+        open.directory.connection.close(reason);
+        Some(open.directory.address)
     }
 }
 

@@ -93,6 +93,11 @@ impl Connector {
         }
     }
 
+    /// The directory at this address answered a request: what it did before is forgotten.
+    pub(super) fn trust(&mut self, address: SocketAddr) {
+        self.last_bad = self.last_bad.filter(|bad| *bad != address);
+    }
+
     /// The directory at this address took a connection and then failed.
     pub(super) fn distrust(&mut self, address: SocketAddr) {
         self.last_good = self.last_good.filter(|good| *good != address);
