@@ -168,8 +168,9 @@ impl Network {
         self.shared.state().disturbed.insert(address, Disturbance::Lost);
     }
 
-    /// From now on what an address sends, and what is sent to it, waits: what a process looks
-    /// like that is stopped and whose socket goes on receiving.
+    /// From now on what an address sends, and what is sent to it, waits: what a stopped process
+    /// looks like to the others. The node behind the address does not stand: its timers go on,
+    /// and it finds that nobody answers.
     pub fn hold(&self, address: SocketAddr) {
         self.shared.state().disturbed.insert(address, Disturbance::Held);
     }

@@ -31,7 +31,8 @@ pub struct EndpointConfig {
     /// section 1): QUIC re-arms this timer when it sends, and sends its keep-alive that long
     /// after an acknowledgement that may itself wait for 25 ms. A dead peer is therefore seen
     /// within `keep_alive + idle_timeout` and the way of a packet, 9.5 s in all up to a round
-    /// trip of 350 ms; a pause of 5 s survives.
+    /// trip of 350 ms. A process that is stopped for up to 6 s keeps its connections: when it
+    /// goes on, it reads what came before any of them looks at this timer.
     pub idle_timeout: Duration,
     /// Longest QUIC and TLS handshake, ours or theirs. Default 5 s (a guess: three lost
     /// packets on a satellite link).

@@ -1,13 +1,13 @@
 //! One UDP port: dials and accepts connections, many meshes over each.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use peerchannel_security::{Identity, Tls};
 use peerchannel_wire::NodeId;
-use quinn::{AsyncUdpSocket, ConnectionError, Runtime, TokioRuntime, TransportErrorCode};
+use quinn::{AsyncUdpSocket, ConnectionError, Runtime as _, TokioRuntime, TransportErrorCode};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
@@ -18,6 +18,7 @@ use crate::accept;
 use crate::config::{EndpointConfig, InvalidConfig};
 use crate::connection::Connection;
 use crate::datagram_socket::{DatagramSocket, Given, Released};
+use crate::gate::{Gate, GatedRuntime, GatedSocket};
 use crate::reason::{CloseReason, ConnectionLost};
 use crate::stats::{EndpointCounters, EndpointStats, Meter};
 use crate::{quic, socket};
@@ -27,6 +28,9 @@ const SERVER_NAME: &str = "node.peerchannel.invalid";
 
 /// TLS alert 120, `no_application_protocol` (RFC 7301 section 3.2).
 const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// A socket for QUIC, and the system's own once more where there is one.
+type Opened = (Arc<dyn AsyncUdpSocket>, Option<UdpSocket>);
 
 /// A node's place on the network: one UDP port, one identity, any number of connections.
 ///
@@ -49,6 +53,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct EndpointShared {
     pub(crate) quic: quinn::Endpoint,
+    gate: Arc<Gate>,
     pub(crate) config: Arc<EndpointConfig>,
     pub(crate) meter: Meter,
     pub(crate) counters: EndpointCounters,
@@ -153,8 +158,11 @@ impl Endpoint {
     /// [`BindError`] says what to do.
     pub fn bind(identity: &Identity, config: EndpointConfig) -> Result<Self, BindError> {
         let (address, buffer) = (config.listen, config.socket_buffer);
-        Self::over(identity, config, |runtime| {
-            let opened = socket::bind(address, buffer).and_then(|socket| runtime.wrap_udp_socket(socket));
+        Self::over(identity, config, || {
+            let opened = socket::bind(address, buffer).and_then(|socket| {
+                let probe = socket.try_clone()?;
+                Ok((TokioRuntime.wrap_udp_socket(socket)?, Some(probe)))
+            });
             opened.map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => BindError::InUse { address },
                 io::ErrorKind::AddrNotAvailable => BindError::NotLocal { address },
@@ -177,8 +185,8 @@ impl Endpoint {
         socket: Arc<dyn DatagramSocket>,
     ) -> Result<Self, BindError> {
         let address = config.listen;
-        Self::over(identity, config, |_| match Given::new(socket) {
-            Ok(given) => Ok(Arc::new(given)),
+        Self::over(identity, config, || match Given::new(socket) {
+            Ok(given) => Ok((Arc::new(given), None)),
             Err(source) => Err(BindError::Socket { address, source }),
         })
     }
@@ -186,21 +194,24 @@ impl Endpoint {
     fn over(
         identity: &Identity,
         config: EndpointConfig,
-        open: impl FnOnce(&dyn Runtime) -> Result<Arc<dyn AsyncUdpSocket>, BindError>,
+        open: impl FnOnce() -> Result<Opened, BindError>,
     ) -> Result<Self, BindError> {
         config.validate()?;
         Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         let tls = Tls::new(identity, &config.alpn).map_err(|error| BindError::Tls(error.to_string()))?;
         let server = quic::server_config(&tls, &config).map_err(|error| BindError::Tls(error.to_string()))?;
-        let socket = open(&TokioRuntime)?;
+        let (socket, probe) = open()?;
         let of_socket = |source| BindError::Socket { address: config.listen, source };
         let local_address = socket.local_addr().map_err(of_socket)?;
         let settings = quic::endpoint_config(identity);
-        let runtime = Arc::new(TokioRuntime);
+        let gate = Gate::new(probe);
+        let socket = Arc::new(GatedSocket::new(socket, gate.clone()));
+        let runtime = Arc::new(GatedRuntime::new(gate.clone()));
         let quic = quinn::Endpoint::new_with_abstract_socket(settings, Some(server), socket, runtime)
             .map_err(of_socket)?;
         let shared = Arc::new(EndpointShared {
             quic,
+            gate,
             config: Arc::new(config),
             meter: Meter::root(),
             counters: EndpointCounters::default(),
@@ -311,6 +322,7 @@ impl Endpoint {
     /// Takes the socket from QUIC, which would keep it until the last connection is drained.
     /// Twice, since it listens on the one before for a while.
     fn release_port(&self) {
+        self.inner.shared.gate.end();
         for _ in 0..2 {
             let released = Released { address: self.inner.local_address };
             // Cannot fail: nothing but its address is asked of it.

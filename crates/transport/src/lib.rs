@@ -68,6 +68,7 @@ mod connection;
 mod control;
 mod datagram_socket;
 mod endpoint;
+mod gate;
 mod inlane;
 mod lane;
 mod link;

@@ -99,7 +99,7 @@ async fn a_dead_peer_is_noticed_at_either_end_within_nine_and_a_half_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_five_seconds_of_either_end_survives() {
+async fn the_other_end_of_a_peer_that_is_silent_for_five_seconds_keeps_the_connection() {
     for rtt in [2, 200] {
         for pauses in [DIALER, ACCEPTOR] {
             for after in 0..8 {
