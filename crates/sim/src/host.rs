@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use peerchannel_mesh::Node;
+use peerchannel_mesh::{Candidate, Node};
 use peerchannel_wire::NodeId;
 
 use crate::ledger::Received;
@@ -41,6 +41,8 @@ pub(crate) struct Host {
     /// How many walls of its own cut it off entirely.
     pub(crate) cut: u16,
     pub(crate) life_story: LifeStory,
+    /// What the process that ended kept for the next.
+    pub(crate) anchors: Vec<Candidate>,
     pub(crate) received: Received,
     /// The process is leaving, and ends when that is done.
     pub(crate) leaving: bool,
@@ -73,8 +75,8 @@ pub(crate) struct LifeStory {
     pub(crate) alone: Option<u64>,
     /// When it said goodbye or was told to leave.
     pub(crate) left: Option<u64>,
-    /// The index of its crash.
-    pub(crate) crash: Option<u32>,
+    /// The index of its crash or goodbye.
+    pub(crate) departure: Option<u32>,
     /// Neighbors now, as it told.
     pub(crate) neighbors: u32,
     /// Bytes sent, of all kinds.

@@ -53,6 +53,13 @@ pub struct Outcome {
     pub crash_seen_s: Distribution,
     /// Per crash that all nodes up all the while told of: until the last of them did, in s.
     pub crash_seen_by_all_s: Distribution,
+    /// Crashes and goodbyes more than 30 s before the end of which a node that ran all the while
+    /// never told. Absent where there were none, or tables are samples.
+    pub departures_unseen: Option<u64>,
+    /// Entries of member tables that were wrong at the end: nodes that ran and were missing or
+    /// not alive, and nodes that did not run and were alive; nodes that started or ended in the
+    /// last 30 s left out. Absent where tables are samples.
+    pub members_wrong_end: Option<u64>,
     /// From a goodbye to the member-left event at each other node that told one, in s.
     pub leave_seen_s: Distribution,
     /// Members told to have failed that had not.

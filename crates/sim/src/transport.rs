@@ -79,6 +79,13 @@ pub const VAIN_DIAL_BYTES: u64 = 3 * 2 * 1228;
 /// From when on the driver tells the core that the node stood still.
 pub const RESUME_NOTICED: Duration = Duration::from_secs(2);
 
+/// How long a registrar that failed may wait before it tries again.
+pub const REGISTER_PAUSE: Duration = Duration::from_secs(60);
+
+/// From when on the driver keeps a node's anchors in a file; later every ten minutes, which the
+/// model leaves out: what a process kept when it ended is no older.
+pub const ANCHORS_KEPT_AFTER: Duration = Duration::from_secs(30);
+
 /// QUIC's probe time-out for a round-trip time and its variation (RFC 9002 section 6.2.1).
 #[must_use]
 pub const fn probe_timeout(rtt_ns: u64, variation_ns: u64) -> u64 {

@@ -9,17 +9,19 @@ use crate::meter::Meter;
 use crate::outcome::{Counts, Mark, Sample, VIOLATIONS_KEPT, Violation};
 use crate::traffic::KINDS;
 
-/// A process that died without a word.
+/// A process that died without a word, or said goodbye.
 #[derive(Debug)]
-pub(crate) struct Crash {
+pub(crate) struct Departure {
+    /// Who.
+    pub(crate) node: u32,
     /// When, in ns.
     pub(crate) at: u64,
+    /// Whether it died.
+    pub(crate) crash: bool,
     /// The mark it belongs to.
     pub(crate) mark: Option<usize>,
-    /// How many nodes that ran then and still do were told.
-    pub(crate) told: u32,
-    /// When the last of them was.
-    pub(crate) told_last: u64,
+    /// Nodes that ran then and told of it, and when they first did.
+    pub(crate) told: BTreeMap<u32, u64>,
 }
 
 /// Everything noted for the outcome.
@@ -28,7 +30,9 @@ pub(crate) struct Watch {
     pub(crate) counts: Counts,
     pub(crate) samples: Vec<Sample>,
     pub(crate) marks: Vec<Mark>,
-    pub(crate) crashes: Vec<Crash>,
+    pub(crate) departures: Vec<Departure>,
+    /// What was wrong in member tables at the end.
+    pub(crate) members_wrong: Option<u64>,
     pub(crate) latency: Meter,
     pub(crate) last_arrival: Meter,
     pub(crate) stretch: Meter,
@@ -45,8 +49,8 @@ pub(crate) struct Watch {
     pub(crate) uptime: u128,
     pub(crate) false_events: u64,
     pub(crate) false_cases: u64,
-    /// When a member was last told to have failed that had not.
-    pub(crate) false_last: BTreeMap<u32, u64>,
+    /// When a case began: a member that had not failed was told to have.
+    pub(crate) false_began: BTreeMap<u32, u64>,
     pub(crate) recent: Recent,
     pub(crate) violations: Vec<Violation>,
     pub(crate) violations_total: u64,

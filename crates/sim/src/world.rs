@@ -58,6 +58,8 @@ pub(crate) enum Event {
     DialAdmits(DialRef),
     /// The node that dialed learns what came of it.
     DialEnds(DialRef),
+    /// The node that dialed gives up, if nothing came of it.
+    DialLate(DialRef),
     /// A silent end may have to give up.
     Idle(EndRef),
     /// The peer's process knows of no such connection.
@@ -79,6 +81,8 @@ pub(crate) enum Event {
     Depart(u32),
     /// A lease runs out.
     Lease(u32),
+    /// The process of this life registers, if it reaches the directory.
+    Register(u32),
     /// A process begins to stand still, by this entry of the script.
     Pause(u32),
     /// A process goes on.
@@ -238,6 +242,7 @@ impl World {
             let Some(host) = self.hosts.get_mut(next.node as usize) else { return };
             if host.is_busy(now) {
                 host.standing.waiting.push_back(event);
+                self.dial_waits(event);
                 self.wake_later(next.node);
                 return;
             }
@@ -283,6 +288,7 @@ impl World {
             Event::DialArrives(dial) => self.dial_arrives(dial),
             Event::DialAdmits(dial) => self.dial_admits(dial),
             Event::DialEnds(dial) => self.dial_ends(dial),
+            Event::DialLate(dial) => self.dial_is_late(dial),
             Event::Idle(end) => self.idle(end),
             Event::Reset(end) => self.reset(end),
             Event::Closed(end) => self.closed(end),
@@ -293,6 +299,7 @@ impl World {
             Event::Start { stranger } => self.start(node, stranger),
             Event::Depart(life) => self.depart(node, life),
             Event::Lease(life) => self.lease_ends(node, life),
+            Event::Register(life) => self.register(node, life),
             Event::Pause(script) => self.pause(node, script),
             Event::Resume(script) => self.resume(node, script),
             Event::Cut => self.cut(node),

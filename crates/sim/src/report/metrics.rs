@@ -283,6 +283,10 @@ pub const METRICS: &[Metric] = metrics! {
         |o, _| (o.false_failures.node_days > 0.0).then_some(o.false_failures.per_node_day);
     "false_failures_heard_per_node_day" Plain Less "false member-failed events a node tells, per node-day"
         |o, _| (o.false_failures.node_days > 0.0).then_some(o.false_failures.heard_per_node_day);
+    "departures_unseen" Plain Less "crashes and goodbyes that not every member told of"
+        |o, _| o.departures_unseen.map(|unseen| unseen as f64);
+    "members_wrong_end" Plain Less "wrong entries in all member tables together, at the end"
+        |o, _| o.members_wrong_end.map(|wrong| wrong as f64);
     "members_share_end" Share More "part: members a node knows of, mean, as a share of those that run, at its end"
         |o, p| p.samples(o).last().and_then(|s| ratio(s.members_mean, s.up as f64));
     "resolves_per_node_minute" Plain Less "questions to the resolver per node and minute"

@@ -155,8 +155,27 @@ impl World {
         }
     }
 
+    /// A step of a dial waits for a process that stands still: who dialed does not wait for ever.
+    pub(super) fn dial_waits(&mut self, event: Event) {
+        let (dial, after) = match event {
+            Event::DialArrives(dial) => (dial, HANDSHAKE_TIMEOUT),
+            Event::DialAdmits(dial) => (dial, ADMISSION_DEADLINE),
+            _ => return,
+        };
+        if let Some(entry) = self.dial_mut(dial) {
+            let (from, at) = (entry.from, entry.started + ns(after));
+            self.queue.push(at.max(self.now), from, Event::DialLate(dial));
+        }
+    }
+
+    pub(super) fn dial_is_late(&mut self, dial: DialRef) {
+        if self.dial_mut(dial).is_some_and(|entry| entry.ended.is_none()) {
+            self.no_answer(dial, Duration::ZERO);
+        }
+    }
+
     pub(super) fn dial_arrives(&mut self, dial: DialRef) {
-        let Some(entry) = self.dial_mut(dial) else { return };
+        let Some(entry) = self.dial_mut(dial).filter(|entry| entry.ended.is_none()) else { return };
         let (from, to, delay, wanted) = (entry.from, entry.to, entry.delay, entry.wanted);
         let there = &self.hosts[to as usize];
         let late = self.now > self.dials.get(dial.slot).map_or(0, |d| d.started) + ns(HANDSHAKE_TIMEOUT);
@@ -185,9 +204,11 @@ impl World {
 
     pub(super) fn dial_admits(&mut self, dial: DialRef) {
         let now = self.now;
-        let Some(Dial { id: _, from, life, to, started, delay, wanted, .. }) = self.dial_mut(dial) else {
+        let Some(Dial { id: _, from, life, to, started, delay, wanted, ended, .. }) = self.dial_mut(dial)
+        else {
             return;
         };
+        let given_up = ended.is_some();
         let (from, life, to, started, delay, wanted) = (*from, *life, *to, *started, *delay, *wanted);
         let standing = self.hosts[from as usize].standing.paused.is_some();
         if standing && self.hosts[from as usize].lives(life) && now < started + ns(ADMISSION_DEADLINE) {
@@ -196,6 +217,9 @@ impl World {
         let there = &mut self.hosts[to as usize];
         there.handshakes = there.handshakes.saturating_sub(1);
         let same = wanted.is_none_or(|wanted| wanted == there.id);
+        if given_up {
+            return;
+        }
         let gone = !there.up || there.leaving || !same || !self.hosts[from as usize].lives(life);
         if gone || standing || self.walled(from, to) || self.walled(to, from) {
             return self.no_answer(dial, ADMISSION_DEADLINE);

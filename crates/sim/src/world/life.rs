@@ -1,5 +1,6 @@
 //! Processes: how they start, leave, crash, stand still, and come and go by themselves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use peerchannel_mesh::{Input, Me, Node, Time};
@@ -12,8 +13,8 @@ use crate::ledger::Received;
 use crate::link::EndRef;
 use crate::place::{Place, address, node_id};
 use crate::plan::{Happening, Join};
-use crate::transport::RESUME_NOTICED;
-use crate::watch::{Crash, seconds};
+use crate::transport::{ANCHORS_KEPT_AFTER, REGISTER_PAUSE, RESUME_NOTICED};
+use crate::watch::{Departure, seconds};
 
 /// The wall clock at the start of a run: epochs and dates are as long as real ones.
 const WALL_CLOCK_MS: u64 = 1_800_000_000_000;
@@ -81,6 +82,7 @@ impl World {
             standing: Standing::default(),
             cut: 0,
             life_story: LifeStory::default(),
+            anchors: Vec::new(),
             received: Received::default(),
             leaving: false,
             done: false,
@@ -126,9 +128,13 @@ impl World {
         self.watch.counts.arrivals += 1;
         self.watch.recent.arrivals += 1;
         self.watch.write(8, now, index, u64::from(life));
-        self.directory.register(index);
+        self.register(index, life);
         // The configuration was checked with the plan.
-        if let Ok(core) = Node::new(self.plan.config.clone(), me, seed, Time::from_nanos(now)) {
+        if let Ok(mut core) = Node::new(self.plan.config.clone(), me, seed, Time::from_nanos(now)) {
+            let anchors = std::mem::take(&mut self.hosts[index as usize].anchors);
+            if !stranger && !anchors.is_empty() {
+                core.add_anchors(Time::from_nanos(now), anchors);
+            }
             self.drain(index, Box::new(core));
         }
         // What is left of the process before is unknown to this one.
@@ -148,10 +154,8 @@ impl World {
         if !self.hosts[index as usize].up {
             return;
         }
-        let crash = u32::try_from(self.watch.crashes.len()).unwrap_or(u32::MAX);
-        self.watch.crashes.push(Crash { at: now, mark, told: 0, told_last: now });
+        self.note_departure(index, true, mark);
         self.watch.counts.crashes += 1;
-        self.hosts[index as usize].life_story.crash = Some(crash);
         let life = self.hosts[index as usize].life;
         self.queue.push(now + ns(self.plan.resolver.lease), index, Event::Lease(life));
         self.take_down(index);
@@ -165,6 +169,18 @@ impl World {
         }
     }
 
+    fn note_departure(&mut self, index: u32, crash: bool, mark: Option<usize>) {
+        let number = u32::try_from(self.watch.departures.len()).unwrap_or(u32::MAX);
+        self.watch.departures.push(Departure {
+            node: index,
+            at: self.now,
+            crash,
+            mark,
+            told: BTreeMap::new(),
+        });
+        self.hosts[index as usize].life_story.departure = Some(number);
+    }
+
     /// The node leaves in good order; one that stands still crashes instead.
     pub(super) fn leave(&mut self, index: u32, mark: Option<usize>) {
         let host = &mut self.hosts[index as usize];
@@ -176,6 +192,7 @@ impl World {
         }
         host.leaving = true;
         host.life_story.left = Some(self.now);
+        self.note_departure(index, false, mark);
         self.watch.counts.leaves += 1;
         self.directory.unregister(index);
         let Some(mut core) = self.hosts[index as usize].core.take() else { return };
@@ -201,6 +218,9 @@ impl World {
         host.up = false;
         if let Some(core) = host.core.take() {
             self.watch.note_stats(&core.stats());
+            if now - host.life_story.started >= ns(ANCHORS_KEPT_AFTER) {
+                host.anchors = core.anchors();
+            }
         }
         let waiting = std::mem::take(&mut host.standing.waiting);
         host.standing.paused = None;
@@ -213,6 +233,7 @@ impl World {
             self.watch.isolation.add(seconds(now - since));
         }
         for event in waiting {
+            // Who dialed gives up by its own clock.
             if let Event::Arrive(packet) = event {
                 self.packets.take(packet);
             }
@@ -226,9 +247,46 @@ impl World {
 
     pub(super) fn lease_ends(&mut self, index: u32, life: u32) {
         let host = &self.hosts[index as usize];
-        if host.life == life && !host.up {
+        if host.life == life && (!host.up || self.off_directory(index)) {
             self.directory.unregister(index);
         }
+    }
+
+    /// Whether a wall is between a node and the directory, which stands where the first node does.
+    pub(super) fn off_directory(&self, index: u32) -> bool {
+        self.hosts[index as usize].cut > 0 || self.walled(index, 0) || self.walled(0, index)
+    }
+
+    pub(super) fn register(&mut self, index: u32, life: u32) {
+        if self.hosts[index as usize].lives(life) && !self.off_directory(index) {
+            self.directory.register(index);
+        }
+    }
+
+    /// A wall rose: who is behind it is not heard of any more, and its lease runs out.
+    pub(super) fn let_leases_run(&mut self) {
+        let at = self.now + ns(self.plan.resolver.lease);
+        for (index, life) in self.lives() {
+            if self.off_directory(index) {
+                self.queue.push(at, index, Event::Lease(life));
+            }
+        }
+    }
+
+    /// A wall fell: whose lease ran out registers again, at the next of its tries.
+    pub(super) fn register_again(&mut self) {
+        for (index, life) in self.lives() {
+            let at = self.now + ns(self.resolver_dice.part(REGISTER_PAUSE));
+            self.queue.push(at, index, Event::Register(life));
+        }
+    }
+
+    fn lives(&self) -> Vec<(u32, u32)> {
+        (0u32..)
+            .zip(&self.hosts)
+            .filter(|(_, host)| host.up)
+            .map(|(index, host)| (index, host.life))
+            .collect()
     }
 
     // ---- standing still ----------------------------------------------------

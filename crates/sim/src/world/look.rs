@@ -1,10 +1,13 @@
 //! Looking at the whole mesh: samples over time, and what must hold.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use peerchannel_mesh::Node;
+use peerchannel_wire::MemberStatus;
 
 use super::{Event, NOBODY, World, ns};
+use crate::host::Host;
 use crate::outcome::Sample;
 use crate::place::index_of;
 use crate::traffic::{KINDS, Kind, NAMES};
@@ -13,6 +16,9 @@ use crate::watch::{Recent, seconds};
 
 /// A pair's count of links is looked at, and forgotten, this often.
 const MINUTE: u64 = 60_000_000_000;
+
+/// Of what changed this late not every member has to know.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// Disjoint sets of nodes.
 struct Sets(Vec<u32>);
@@ -350,7 +356,37 @@ impl World {
                 self.watch.note_stats(&core.stats());
             }
         }
+        self.watch.members_wrong = self.tables_are_complete().then(|| self.wrong_members());
         self.check_quiet();
+    }
+
+    /// Compares every member table with who runs.
+    fn wrong_members(&self) -> u64 {
+        // Of these not everybody has to know yet.
+        let settled = |host: &Host| {
+            let story = &host.life_story;
+            let ended = story.departure.and_then(|d| self.watch.departures.get(d as usize));
+            self.now - story.started >= ns(SETTLED) && ended.is_none_or(|d| self.now - d.at >= ns(SETTLED))
+        };
+        let judged: Vec<bool> = self.hosts.iter().map(settled).collect();
+        let expected = self.hosts.iter().zip(&judged).filter(|(host, judged)| host.up && **judged).count();
+        let mut wrong = 0;
+        for host in
+            self.hosts.iter().zip(&judged).filter(|(host, judged)| host.up && **judged).map(|(h, _)| h)
+        {
+            let Some(core) = &host.core else { continue };
+            let (mut right, mut ghosts) = (1, 0); // it knows itself
+            for member in core.members().filter(|m| m.status == MemberStatus::Alive && m.node != host.id) {
+                let other = index_of(&member.node) as usize;
+                match self.hosts.get(other).filter(|other| other.id == member.node) {
+                    Some(there) if judged[other] && there.up => right += 1,
+                    Some(_) if !judged[other] => {}
+                    _ => ghosts += 1,
+                }
+            }
+            wrong += (expected.saturating_sub(right) + ghosts) as u64;
+        }
+        wrong
     }
 
     /// Where nothing is published, little is said.

@@ -17,7 +17,7 @@ use crate::seal;
 use crate::transport::RESOLVE_TIMEOUT;
 use crate::watch::seconds;
 
-/// Events about one member within this time are one false failure.
+/// Events about one member within this time of the first are one false failure.
 const SAME_CASE: Duration = Duration::from_secs(60);
 
 /// A member that started so recently may still be reported for what it was before.
@@ -88,7 +88,7 @@ impl World {
         let (delay, answered) = match self.directory.mood {
             Mood::Down => (RESOLVE_TIMEOUT, false),
             Mood::Slow(delay) => (delay.min(RESOLVE_TIMEOUT), delay < RESOLVE_TIMEOUT),
-            _ if host.cut > 0 => (RESOLVE_TIMEOUT, false),
+            _ if self.off_directory(index) => (RESOLVE_TIMEOUT, false),
             _ => (resolver.delay, true),
         };
         let answer = if answered {
@@ -243,7 +243,8 @@ impl World {
             story.alone = Some(now);
         }
         let Some(other) = self.hosts.get(index_of(node) as usize) else { return };
-        if let Some(crash) = other.life_story.crash.and_then(|crash| self.watch.crashes.get(crash as usize))
+        if let Some(crash) = other.life_story.departure.and_then(|d| self.watch.departures.get(d as usize))
+            && crash.crash
             && other.id == *node
             && matches!(loss, NeighborLoss::Lost(_))
         {
@@ -258,7 +259,15 @@ impl World {
         let now = self.now;
         let subject = index_of(node);
         let Some(other) = self.hosts.get(subject as usize).filter(|other| other.id == *node) else { return };
-        let story = &other.life_story;
+        let (story, up) = (&other.life_story, other.up);
+        let ran = |at: u64| self.hosts[index as usize].life_story.started <= at;
+        let of = |loss: MemberLoss, crash: bool| crash == (loss == MemberLoss::Failed);
+        if let Some(departure) = story.departure.and_then(|d| self.watch.departures.get_mut(d as usize))
+            && of(loss, departure.crash)
+            && ran(departure.at)
+        {
+            departure.told.entry(index).or_insert(now);
+        }
         match loss {
             MemberLoss::Left => {
                 self.watch.reached("heard that a member left");
@@ -266,15 +275,9 @@ impl World {
                     self.watch.leave_seen.add(seconds(now - left));
                 }
             }
-            MemberLoss::Failed if !other.up => {
-                let since = self.hosts[index as usize].life_story.started;
-                if let Some(crash) = story.crash.and_then(|crash| self.watch.crashes.get_mut(crash as usize))
-                {
+            MemberLoss::Failed if !up => {
+                if let Some(crash) = story.departure.and_then(|d| self.watch.departures.get(d as usize)) {
                     self.watch.crash_seen.add(seconds(now - crash.at));
-                    if since <= crash.at {
-                        crash.told += 1;
-                        crash.told_last = now;
-                    }
                 }
             }
             MemberLoss::Failed => {
@@ -284,8 +287,9 @@ impl World {
                 }
                 self.watch.false_events += 1;
                 self.watch.recent.false_failures += 1;
-                let last = self.watch.false_last.insert(subject, now);
-                if last.is_none_or(|last| now - last > ns(SAME_CASE)) {
+                let began = self.watch.false_began.entry(subject).or_insert(u64::MAX);
+                if *began == u64::MAX || now - *began > ns(SAME_CASE) {
+                    *began = now;
                     self.watch.false_cases += 1;
                 }
             }

@@ -210,6 +210,7 @@ impl World {
             _ => {
                 self.walls.retain(|wall| wall.script != script);
                 self.listen_everywhere();
+                self.register_again();
             }
         }
     }
@@ -217,6 +218,7 @@ impl World {
     fn raise(&mut self, script: u32, kind: WallKind) {
         self.walls.push(Wall { script, kind });
         self.listen_everywhere();
+        self.let_leases_run();
     }
 
     pub(super) fn cut(&mut self, node: u32) {

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::World;
 use super::look::by_kind;
+use super::{World, ns};
 use crate::meter::Meter;
 use crate::outcome::{FalseFailures, Outcome};
 use crate::watch::seconds;
 
 const DAY_NS: f64 = 86_400e9;
+
+/// What happened this late in a run not everybody has to have heard of.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 fn per(count: u64, whole: f64) -> f64 {
     if whole > 0.0 { count as f64 / whole } else { 0.0 }
@@ -16,7 +19,7 @@ fn per(count: u64, whole: f64) -> f64 {
 
 impl World {
     pub(super) fn tell(self, took: Duration) -> Outcome {
-        let crash_seen_by_all = self.crash_seen_by_all();
+        let (crash_seen_by_all, departures_unseen) = self.seen_by_all();
         let watch = self.watch;
         let (transcript, sometimes) = (watch.transcript(), watch.sometimes().clone());
         let uptime = watch.uptime as f64;
@@ -45,6 +48,8 @@ impl World {
             crash_seen_by_neighbor_s: watch.crash_seen_by_neighbor.summary(),
             crash_seen_s: watch.crash_seen.summary(),
             crash_seen_by_all_s: crash_seen_by_all.summary(),
+            departures_unseen,
+            members_wrong_end: watch.members_wrong,
             leave_seen_s: watch.leave_seen.summary(),
             false_failures: FalseFailures {
                 events: watch.false_events,
@@ -64,19 +69,40 @@ impl World {
         }
     }
 
-    /// Per crash: until the last of those that ran all the while was told.
-    fn crash_seen_by_all(&self) -> Meter {
-        let mut meter = Meter::default();
+    /// Per crash: until the last of those that ran all the while told of it. And how many
+    /// crashes and goodbyes some of those never told of, where each member is to know all.
+    fn seen_by_all(&self) -> (Meter, Option<u64>) {
+        let (mut meter, mut unseen) = (Meter::default(), 0);
+        let running = |node: &u32| self.hosts.get(*node as usize).is_some_and(|host| host.up);
         let mut started: Vec<u64> =
             self.hosts.iter().filter(|host| host.up).map(|host| host.life_story.started).collect();
         started.sort_unstable();
-        for crash in &self.watch.crashes {
-            let witnesses = started.partition_point(|started| *started <= crash.at);
-            if crash.told as usize >= witnesses && witnesses > 0 {
-                meter.add(seconds(crash.told_last - crash.at));
+        for departure in &self.watch.departures {
+            let witnesses = started.partition_point(|started| *started <= departure.at);
+            let mut told = 0;
+            let mut last = departure.at;
+            for (_, at) in departure.told.iter().filter(|(node, _)| running(node)) {
+                told += 1;
+                last = last.max(*at);
+            }
+            // A node that ended and came back may have told in an earlier life.
+            if told >= witnesses && witnesses > 0 {
+                if departure.crash {
+                    meter.add(seconds(last - departure.at));
+                }
+            } else if self.tables_are_complete()
+                && departure.at + ns(SEEN_WITHIN) <= self.now
+                && !running(&departure.node)
+            {
+                unseen += 1;
             }
         }
-        meter
+        (meter, (self.tables_are_complete() && !self.watch.departures.is_empty()).then_some(unseen))
+    }
+
+    /// Whether each node is to know every other.
+    pub(super) fn tables_are_complete(&self) -> bool {
+        self.plan.config.members_max >= self.hosts.len()
     }
 }
 
