@@ -17,6 +17,14 @@ pub(crate) fn advertised(given: &[SocketAddr], listening: SocketAddr) -> Vec<Soc
     of_interfaces(of_machine(), listening)
 }
 
+/// Where a node can be dialed that looked around and `found` these; `None` if all that others
+/// could dial `before` is gone. Loopback is no place to move to: others would dial themselves.
+pub(crate) fn moved(before: &[SocketAddr], found: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+    let anywhere = |addresses: &[SocketAddr]| addresses.iter().any(|address| !address.ip().is_loopback());
+    let gone = found.is_empty() || (anywhere(before) && !anywhere(&found));
+    (!gone).then_some(found)
+}
+
 /// The addresses of the machine's interfaces; none where they cannot be read.
 pub(crate) fn of_machine() -> Vec<IpAddr> {
     match if_addrs::get_if_addrs() {
@@ -83,6 +91,20 @@ mod tests {
         let ips = ["fe80::1", "2001:db8::7", "192.0.2.7"];
         check(&ips, "0.0.0.0:4000", &["192.0.2.7:4000"]);
         check(&ips, "[::]:4000", &["192.0.2.7:4000", "[2001:db8::7]:4000"]);
+    }
+
+    #[test]
+    fn a_node_that_others_could_dial_does_not_move_to_loopback() {
+        let at = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
+        let check = |before: &str, found: Vec<SocketAddr>, expected: Option<Vec<SocketAddr>>| {
+            assert_eq!(moved(&at(before), found), expected);
+        };
+        check("192.0.2.7:4000", at("127.0.0.1:4000"), None);
+        check("192.0.2.7:4000", vec![], None);
+        check("192.0.2.7:4000", at("192.0.2.8:4000"), Some(at("192.0.2.8:4000")));
+        check("192.0.2.7:4000", at("192.0.2.7:4000"), Some(at("192.0.2.7:4000")));
+        check("127.0.0.1:4000", at("127.0.0.1:4000"), Some(at("127.0.0.1:4000")));
+        check("127.0.0.1:4000", at("192.0.2.7:4000"), Some(at("192.0.2.7:4000")));
     }
 
     #[test]

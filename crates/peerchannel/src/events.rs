@@ -131,10 +131,11 @@ pub enum MeshEvent {
         /// For how long, as far as it can tell.
         lasted: Duration,
     },
-    /// An address of the machine came or went, and the node sees to its links. Told at most
-    /// every 5 s.
+    /// The machine has other addresses than before, or has had none for 5 s, and the node sees to
+    /// its links. Told at most every 5 s.
     NetworkChanged {
-        /// Where others are told to dial it now.
+        /// Where others are told to dial it now. Empty while the machine has no address that
+        /// they could: the mesh still knows the last ones.
         addresses: Vec<SocketAddr>,
     },
     /// The propagation filter panicked; the message in hand went nowhere ([`Verdict::None`](crate::Verdict::None)).

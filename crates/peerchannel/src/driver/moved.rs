@@ -2,9 +2,11 @@
 //!
 //! Connections that this node dialed follow by themselves: the next packet leaves from the new
 //! address, and QUIC moves the connection there (RFC 9000 section 9). Those that others dialed
-//! cannot follow, since only a client may migrate; they are closed as soon as their address is
-//! gone instead of being waited for.
+//! cannot follow, since only a client may migrate; they are closed as soon as there is another
+//! address instead of being waited for. As long as there is none, nothing is: the old one may
+//! come back, and nobody is told that this node is at an address where nobody finds it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use peerchannel_mesh::Input;
@@ -21,38 +23,48 @@ impl Driver {
         }
         tracing::info!(?paused, mesh = %self.facts.mesh_name, "resumed after a pause");
         self.registry.event(MeshEvent::Paused { lasted: paused });
-        self.look_around();
+        let found = self.look_around();
+        self.announce(found.as_deref());
         self.feed(Input::Resumed { paused });
     }
 
-    /// An address of the machine came or went.
+    /// The machine has other addresses, or has had none for a while.
     pub(super) fn network_changed(&mut self) {
         if self.leaving.is_some() {
             return;
         }
         tracing::info!(mesh = %self.facts.mesh_name, "the network changed");
-        self.look_around();
-        self.registry.event(MeshEvent::NetworkChanged { addresses: self.addresses.clone() });
+        let addresses = self.look_around().unwrap_or_default();
+        self.announce(Some(&addresses));
+        self.registry.event(MeshEvent::NetworkChanged { addresses });
         self.feed(Input::NetworkChanged);
     }
 
-    /// Finds out where this node is now, and tells everybody who should know.
-    fn look_around(&mut self) {
+    /// Finds out where this node is now, and tells the mesh. `None`: nowhere that others could
+    /// dial, so everything stays as it was.
+    fn look_around(&mut self) -> Option<Vec<SocketAddr>> {
         let state = self.node.state().clone();
-        let addresses = addresses::advertised(&state.advertise, state.local_address);
-        if let Some(announced) = &self.announced {
-            announced.send_modify(|announcement| {
-                announcement.addresses.clone_from(&addresses);
-                announcement.wakes += 1;
-            });
-        }
+        let found = addresses::advertised(&state.advertise, state.local_address);
+        let addresses = addresses::moved(&self.addresses, found)?;
         if state.owns_port && state.local_address.ip().is_unspecified() {
             self.links.close_stranded(&addresses::of_machine());
         }
         if addresses != self.addresses {
             tracing::info!(?addresses, "the addresses of this node changed");
             self.addresses.clone_from(&addresses);
-            self.feed(Input::AddressesChanged(addresses));
+            self.feed(Input::AddressesChanged(addresses.clone()));
         }
+        Some(addresses)
+    }
+
+    /// Tells the resolvers to look after their registrations, of other addresses if there are.
+    fn announce(&self, addresses: Option<&[SocketAddr]>) {
+        let Some(announced) = &self.announced else { return };
+        announced.send_modify(|announcement| {
+            if let Some(addresses) = addresses {
+                announcement.addresses = addresses.to_vec();
+            }
+            announcement.wakes += 1;
+        });
     }
 }
