@@ -13,8 +13,10 @@ use crate::time::Time;
 /// far below.
 pub(crate) const LATE: Duration = Duration::from_millis(500);
 
-/// So late that the node must have been stopped: neighbors may have given it up.
-pub(crate) const STOPPED: Duration = Duration::from_secs(2);
+/// So late that the node must have been stopped: neighbors may have given it up. A driver tells
+/// of a pause from here on ([`Input::Resumed`](crate::Input::Resumed), docs/protocol.md
+/// section 3.10).
+pub const STOPPED: Duration = Duration::from_secs(2);
 
 /// Highest score: waits take 8 times as long (Lifeguard's value).
 const SCORE_MAX: u32 = 7;

@@ -108,6 +108,7 @@ mod wake;
 
 pub use config::{Config, ConfigError, NEIGHBORS_MAX};
 pub use filter::{Filter, FilterView, Origination, Verdict};
+pub use health::STOPPED;
 pub use input::{Candidate, DialFailure, DialId, Input, JobId, Lane, LinkId, LinkLoss, LinkOpened};
 pub use members::MemberView;
 pub use node::{Me, NeighborView, Node};

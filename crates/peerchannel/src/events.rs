@@ -128,7 +128,8 @@ pub enum MeshEvent {
     /// This node did not run for a while: the machine slept, or the process was stopped. It
     /// looks for neighbors that gave it up meanwhile.
     Paused {
-        /// For how long, as far as it can tell.
+        /// For how long, as far as it can tell: at least 2 s. A stopped process counts from the
+        /// first thing that it would have done meanwhile.
         lasted: Duration,
     },
     /// The machine has other addresses than before, or has had none for 5 s, and the node sees to

@@ -17,6 +17,11 @@ fn the_models_numbers_are_the_transports() {
 }
 
 #[test]
+fn the_model_tells_of_a_pause_when_a_driver_does() {
+    assert_eq!(transport::RESUME_NOTICED, peerchannel_mesh::STOPPED);
+}
+
+#[test]
 fn the_models_numbers_are_admissions() {
     assert_eq!(transport::ADMISSION_DEADLINE, peerchannel_security::ADMISSION_DEADLINE);
 }

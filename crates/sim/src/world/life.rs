@@ -300,7 +300,9 @@ impl World {
         }
     }
 
-    /// The process goes on with what waited.
+    /// The process goes on with what waited. Its connections hear first what came meanwhile,
+    /// and look at their idle timers then, as those of the transport do (docs/protocol.md
+    /// section 1): only a peer that fell silent itself is given up.
     pub(super) fn go_on(&mut self, index: u32) {
         let now = self.now;
         let host = &mut self.hosts[index as usize];
