@@ -7,4 +7,5 @@ mod failures;
 mod hostile;
 mod idle;
 mod lanes;
+mod stopped;
 mod support;
