@@ -59,8 +59,10 @@ impl Node {
     pub(crate) fn violation(&mut self, now: Time, id: LinkId, what: &'static str) {
         self.stats.violations += 1;
         let Some(link) = self.links.get(id) else { return };
-        tracing::debug!(peer = %link.peer.short(), what, "a neighbor broke the protocol");
-        if link.is_up() {
+        let (node, up) = (link.peer, link.is_up());
+        tracing::debug!(peer = %node.short(), what, "a neighbor broke the protocol");
+        self.tell(Event::Misbehaved { node, what });
+        if up {
             self.drop_link(now, id, DisconnectReason::ProtocolViolation);
         } else {
             self.order(Output::Close { link: id, cause: CloseCause::Violation });

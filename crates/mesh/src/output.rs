@@ -329,6 +329,13 @@ pub enum Event {
         /// Whether the member's node acknowledged it.
         result: Result<(), DirectError>,
     },
+    /// A neighbor, or a node that wanted to become one, broke the protocol: the link is closed.
+    Misbehaved {
+        /// The node.
+        node: NodeId,
+        /// What it did.
+        what: &'static str,
+    },
     /// Something could not be kept because a limit was reached; counted in the statistics.
     Overloaded(&'static str),
     /// The node has left: all links are closed.

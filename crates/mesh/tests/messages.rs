@@ -244,6 +244,8 @@ fn a_forged_batch_costs_the_neighbor_that_passed_it_on() {
     assert!(world.texts(1).is_empty());
     let stats = world.node(1).stats();
     assert!(stats.bad_signatures == 1 && stats.violations == 1, "{stats:?}");
+    let accused = |e: &Event| matches!(e, Event::Misbehaved { node, .. } if *node == node_id(0));
+    assert!(world.saw(1, accused));
     assert!(world.saw(1, |e| matches!(e, Event::NeighborDown { .. })));
 }
 

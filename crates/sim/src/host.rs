@@ -81,7 +81,7 @@ pub(crate) struct LifeStory {
     pub(crate) neighbors: u32,
     /// Bytes sent, of all kinds.
     pub(crate) sent: u64,
-    /// Violations of the protocol and bad signatures it counted up to the last look.
+    /// Bad signatures it counted up to the last look.
     pub(crate) faults: u64,
     /// Deadlines handled since the last look.
     pub(crate) deadlines: u32,

@@ -194,6 +194,10 @@ impl World {
                 RefuseReason::StaleEpoch => "refused: an earlier epoch",
                 RefuseReason::LeavingMesh => "refused: leaving",
             }),
+            Told::Misbehaved { node, what } => {
+                let text = format!("node {}: {what}", index_of(&node));
+                self.watch.violated(now, Some(index), "honest nodes keep the protocol", text);
+            }
             Told::Overloaded(what) => self.watch.reached(&format!("overload: {what}")),
             Told::Left => self.hosts[index as usize].done = true,
             _ => {}
