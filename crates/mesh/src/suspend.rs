@@ -17,6 +17,7 @@ use peerchannel_wire::{DisconnectReason, Features, RefuseReason};
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
+use crate::output::{CloseCause, Output};
 use crate::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +72,12 @@ impl Node {
         if self.suspension != Suspension::Pausing {
             return;
         }
-        let links: Vec<(LinkId, bool, Features)> =
-            self.links.iter().map(|link| (link.id, link.state == LinkState::Up, link.features)).collect();
-        for (id, up, features) in links {
+        let links: Vec<(LinkId, bool, bool, Features)> = self
+            .links
+            .iter()
+            .map(|link| (link.id, link.state == LinkState::Up, link.opened_by_us(), link.features))
+            .collect();
+        for (id, up, ours, features) in links {
             if up {
                 self.pay(now, id);
                 let reason = if features.contains(Features::MEMBERSHIP) {
@@ -82,6 +86,9 @@ impl Node {
                     DisconnectReason::NotUsefulNeighbor
                 };
                 self.drop_link(now, id, reason);
+            } else if ours {
+                // Only who was asked may refuse.
+                self.order(Output::Close { link: id, cause: CloseCause::Unwanted });
             } else {
                 self.refuse(now, id, RefuseReason::NodeBusy);
             }

@@ -153,6 +153,22 @@ fn a_node_that_leaves_while_it_is_being_welcomed_breaks_no_rule() {
 }
 
 #[test]
+fn a_node_that_suspends_while_it_is_being_welcomed_breaks_no_rule() {
+    for millis in 0..60 {
+        let mut world = World::new(2, &Config::default());
+        world.members[0].knows = vec![1];
+        world.start(1);
+        world.start(0);
+        world.run_for(Duration::from_millis(millis));
+        world.with(0, peerchannel_mesh::Node::suspend);
+        world.run_for(5 * SECOND);
+        let node = world.node(1);
+        assert_eq!((node.stats().violations, node.neighbors().count()), (0, 0), "after {millis} ms");
+        assert!(!world.saw(1, |e| matches!(e, Event::Misbehaved { .. })));
+    }
+}
+
+#[test]
 fn a_crash_is_seen_as_failed_by_all() {
     let mut world = World::full(5, &Config::default());
     world.run_until(5 * SECOND, "complete", full_mesh);
