@@ -26,7 +26,7 @@ use crate::timers::Timer;
 
 /// Most links of one mesh at once, handshakes and direct ones included. Beyond, new ones are
 /// closed unanswered: three times the neighbor limit, and room for direct messages.
-const LINKS_MAX: usize = 256;
+pub(crate) const LINKS_MAX: usize = 256;
 
 /// Most links for direct messages that others may open.
 const DIRECT_LINKS_MAX: usize = 32;
@@ -169,7 +169,7 @@ impl Node {
             }
             return self.welcome(now, id, &connect);
         }
-        match self.judge_duplicate(id) {
+        match self.judge_duplicate(id, None) {
             Verdict::Stale => self.refuse(now, id, RefuseReason::StaleEpoch),
             Verdict::KeepOld => self.refuse(now, id, RefuseReason::DuplicateNeighbor),
             Verdict::Test(old) => self.test_older(now, id, old, connect),
@@ -204,13 +204,39 @@ impl Node {
         }
     }
 
-    fn judge_duplicate(&self, id: LinkId) -> Verdict {
+    /// The older link of a test did not answer in time: the newer one takes its place, unless
+    /// a third has come up meanwhile that stays.
+    pub(crate) fn older_is_silent(&mut self, now: Time, id: LinkId, old: LinkId, connect: &Connect) {
+        let drop = match self.judge_duplicate(id, Some(old)) {
+            Verdict::KeepNew { drop } => {
+                self.welcome(now, id, connect);
+                drop
+            }
+            // Of the same opener and younger than the test: it needs none.
+            Verdict::KeepOld | Verdict::Test(_) => {
+                self.refuse(now, id, RefuseReason::DuplicateNeighbor);
+                None
+            }
+            Verdict::Stale => {
+                self.refuse(now, id, RefuseReason::StaleEpoch);
+                None
+            }
+        };
+        for older in [Some(old), drop].into_iter().flatten() {
+            self.drop_link(now, older, DisconnectReason::DuplicateNeighbor);
+        }
+    }
+
+    /// Compares a link with the one there is to the same node, `except` apart.
+    fn judge_duplicate(&self, id: LinkId, except: Option<LinkId>) -> Verdict {
         let Some(new) = self.links.get(id) else { return Verdict::KeepOld };
         let known = self.members.get(new.peer).map(|member| member.record.facts().epoch);
         if known > new.epoch {
             return Verdict::Stale;
         }
-        let Some(old) = self.links.flooding().find(|l| l.peer == new.peer && l.id != id) else {
+        let Some(old) =
+            self.links.flooding().find(|l| l.peer == new.peer && l.id != id && Some(l.id) != except)
+        else {
             return Verdict::KeepNew { drop: None };
         };
         if new.epoch != old.epoch {
@@ -288,7 +314,7 @@ impl Node {
             .map(|l| l.id)
             .collect();
         // The responder has decided already; we come to the same result.
-        let keep_new = match self.judge_duplicate(id) {
+        let keep_new = match self.judge_duplicate(id, None) {
             Verdict::KeepNew { .. } | Verdict::Test(_) => true,
             Verdict::KeepOld | Verdict::Stale => older.is_empty(),
         };

@@ -116,10 +116,8 @@ impl Node {
             LinkState::Up => {}
             LinkState::Draining(_) => self.end_draining(now, id),
             LinkState::Testing { old, connect } => {
-                // The older link did not answer in time.
                 let (old, connect) = (*old, connect.clone());
-                self.welcome(now, id, &connect);
-                self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);
+                self.older_is_silent(now, id, old, &connect);
             }
             LinkState::Awaiting | LinkState::Connecting | LinkState::Finishing => {
                 self.order(Output::Close { link: id, cause: CloseCause::TooLate });
