@@ -51,7 +51,8 @@ const VOUCHED_AGAIN: Duration = Duration::from_secs(12);
 const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
 
 /// Most questions of others remembered at once: a third of a thousand members crashing together.
-/// Beyond, new ones are not passed on, which can only cost a refutation later.
+/// Beyond, new ones are not passed on, which can only cost a refutation later; but who asked
+/// less than another takes a place of that one's, so that no neighbor keeps all for itself.
 const QUESTIONS_MAX: usize = 1024;
 
 /// Most neighbors one answer goes back to.
@@ -80,8 +81,9 @@ struct Question {
     node: NodeId,
     // Who wants to know.
     askers: Vec<LinkId>,
-    /// This node wants to know itself.
-    own: bool,
+    /// Who asked first; nobody if this node wants to know itself.
+    first: Option<LinkId>,
+    since: Time,
     /// Somebody vouched.
     answered: bool,
 }
@@ -92,16 +94,73 @@ struct Question {
 pub(crate) struct Suspects {
     table: BTreeMap<NodeId, Suspect>,
     questions: BTreeMap<u64, Question>,
+    // Invariant: how many questions each link asked first; none without any.
+    shares: BTreeMap<LinkId, usize>,
 }
 
 impl Suspects {
+    fn remember(&mut self, nonce: u64, question: Question) {
+        if let Some(link) = question.first {
+            *self.shares.entry(link).or_default() += 1;
+        }
+        self.questions.insert(nonce, question);
+    }
+
+    fn forget(&mut self, nonce: u64) {
+        let Some(Question { first: Some(link), .. }) = self.questions.remove(&nonce) else { return };
+        if let Some(share) = self.shares.get_mut(&link) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&link);
+            }
+        }
+    }
+
+    /// Whether there is room for one more question of a neighbor, and which has to go for it.
+    fn room_for(&self, link: LinkId) -> (bool, Option<u64>) {
+        if self.shares.values().sum::<usize>() < QUESTIONS_MAX {
+            return (true, None);
+        }
+        let own = self.shares.get(&link).copied().unwrap_or(0);
+        let loudest = self.shares.iter().max_by_key(|(_, share)| **share);
+        let Some((loudest, _)) = loudest.filter(|(_, share)| **share > own + 1) else {
+            return (false, None);
+        };
+        let of_loudest = self.questions.iter().filter(|(_, question)| question.first == Some(*loudest));
+        let oldest = of_loudest.min_by_key(|(nonce, question)| (question.since, **nonce));
+        (oldest.is_some(), oldest.map(|(nonce, _)| *nonce))
+    }
+
+    /// Suspects now.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn is_none_of(&self, node: NodeId) -> bool {
+        !self.table.contains_key(&node)
+    }
+
+    /// Whether a question is remembered.
+    pub(crate) fn asks(&self, nonce: u64) -> bool {
+        self.questions.contains_key(&nonce)
+    }
+
+    /// Stops a debug build if an invariant does not hold.
+    pub(crate) fn check(&self) {
+        let others = self.questions.values().filter(|question| question.first.is_some()).count();
+        debug_assert!(others <= QUESTIONS_MAX, "{others} questions of others");
+        debug_assert!(others == self.shares.values().sum(), "the shares are not as counted");
+        let askers = self.questions.values().map(|question| question.askers.len()).max();
+        debug_assert!(askers.unwrap_or(0) <= ASKERS_MAX, "{askers:?} ask one question");
+    }
+
     pub(crate) fn clear(&mut self, node: NodeId) -> bool {
         self.table.remove(&node).is_some()
     }
 
     /// The question of this node itself about another.
     fn own_question(&self, node: NodeId) -> Option<u64> {
-        let own = |question: &Question| question.node == node && question.own;
+        let own = |question: &Question| question.node == node && question.first.is_none();
         self.questions.iter().find(|(_, question)| own(question)).map(|(nonce, _)| *nonce)
     }
 }
@@ -169,18 +228,25 @@ impl Node {
             return;
         }
         // Its own are few, one for each suspect: without them it would accuse unasked.
-        if asker.is_some() && self.suspects.questions.len() >= QUESTIONS_MAX {
-            return self.overloaded("probes");
+        if let Some((from, _)) = asker {
+            let (room, instead) = self.suspects.room_for(from);
+            if !room {
+                return self.overloaded("probes");
+            }
+            if let Some(nonce) = instead {
+                self.forget_question(nonce);
+            }
         }
         // A question keeps its nonce from node to node, so that its copies are known as such.
         let nonce = asker.map_or_else(|| self.chance.number(), |(_, nonce)| nonce);
         let question = Question {
             node,
             askers: asker.into_iter().map(|(link, _)| link).collect(),
-            own: asker.is_none(),
+            first: asker.map(|(link, _)| link),
+            since: now,
             answered: false,
         };
-        self.suspects.questions.insert(nonce, question);
+        self.suspects.remember(nonce, question);
         self.timers.set(Timer::Probe(nonce), now + QUESTION_LIFETIME);
         for id in links {
             let Some(link) = self.links.get(id) else { continue };
@@ -203,7 +269,8 @@ impl Node {
     }
 
     pub(crate) fn forget_question(&mut self, nonce: u64) {
-        self.suspects.questions.remove(&nonce);
+        self.suspects.forget(nonce);
+        self.timers.cancel(&Timer::Probe(nonce));
     }
 
     /// A link came up. Its peer may know of suspects what those who were asked so far, perhaps
@@ -217,7 +284,11 @@ impl Node {
         }
         if self.links.flooding().count() == 1 {
             // Whoever was asked is gone, and what they were asked too.
-            self.suspects.questions.retain(|_, question| !question.own);
+            let own = self.suspects.questions.iter().filter(|(_, question)| question.first.is_none());
+            let own: Vec<u64> = own.map(|(nonce, _)| *nonce).collect();
+            for nonce in own {
+                self.forget_question(nonce);
+            }
             for node in suspects {
                 self.suspect(now, node);
             }
@@ -266,7 +337,7 @@ impl Node {
         }
         let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
         question.answered = true;
-        let (node, own) = (question.node, question.own);
+        let (node, own) = (question.node, question.first.is_none());
         let askers = std::mem::take(&mut question.askers);
         for link in askers {
             self.answer_probe(link, nonce, true);
@@ -335,5 +406,45 @@ impl Node {
         if self.links.get(to).is_some_and(crate::link::Link::is_up) {
             self.control(to, ControlFrame::ProbeResult { nonce, answers });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(first: u64, millis: u64) -> Question {
+        Question {
+            node: NodeId::from_bytes([1; 32]),
+            askers: Vec::new(),
+            first: Some(LinkId(first)),
+            since: Time::ZERO + Duration::from_millis(millis),
+            answered: false,
+        }
+    }
+
+    #[test]
+    fn a_neighbor_that_asks_without_end_does_not_keep_others_from_asking() {
+        let mut suspects = Suspects::default();
+        for nonce in 0..QUESTIONS_MAX as u64 {
+            assert_eq!(suspects.room_for(LinkId(1)), (true, None));
+            suspects.remember(nonce, question(1, 5000 - nonce));
+        }
+        assert_eq!(suspects.room_for(LinkId(1)), (false, None), "as many as there may be");
+        // Others take places of its, the oldest question's first, until all have as many.
+        for nonce in 5000..9000 {
+            let (room, instead) = suspects.room_for(LinkId(2));
+            if !room {
+                break;
+            }
+            assert_eq!(instead, Some(QUESTIONS_MAX as u64 - 1 - (nonce - 5000)));
+            suspects.forget(instead.unwrap());
+            suspects.remember(nonce, question(2, 0));
+            suspects.check();
+        }
+        let half = QUESTIONS_MAX / 2;
+        assert_eq!(suspects.shares.values().copied().collect::<Vec<_>>(), [half, half]);
+        let (room, instead) = suspects.room_for(LinkId(3));
+        assert!(room && instead.is_some());
     }
 }
