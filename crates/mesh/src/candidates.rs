@@ -156,6 +156,16 @@ impl Candidates {
         }
     }
 
+    /// Stops a debug build if an invariant does not hold.
+    pub(crate) fn check(&self) {
+        let heard = self.table.values().filter(|entry| entry.source == Source::Hearsay).count();
+        let named = self.table.len() - heard;
+        debug_assert!(heard == self.heard, "{heard} by hearsay, not {}", self.heard);
+        debug_assert!(heard <= self.heard_max, "{heard} by hearsay");
+        debug_assert!(named <= self.named_max, "{named} named by resolvers");
+        debug_assert!(self.shunned.len() <= SHUNNED_MAX, "{} shunned", self.shunned.len());
+    }
+
     /// Whether one more by hearsay would push another out.
     pub(crate) fn is_full(&self) -> bool {
         self.heard >= self.heard_max

@@ -273,6 +273,13 @@ impl Streams {
         self.table.iter_mut()
     }
 
+    /// Stops a debug build if an invariant does not hold.
+    pub(crate) fn check(&self) {
+        let held: usize = self.table.values().map(Inbound::held_bytes).sum();
+        debug_assert!(held == self.held_bytes, "{held} bytes are held back, not {}", self.held_bytes);
+        debug_assert!(self.floors.len() <= self.streams_max, "{} floors", self.floors.len());
+    }
+
     /// Makes sure a stream is followed; a new one begins after `baseline`.
     pub(crate) fn follow(
         &mut self,

@@ -27,6 +27,16 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    const fn verifies(&self) -> bool {
+        matches!(
+            self,
+            Self::VerifyBatch(_)
+                | Self::VerifyLocal { .. }
+                | Self::VerifyVolatile { .. }
+                | Self::VerifyMember { .. }
+        )
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::VerifyBatch(flood) => flood.batch.encoded().len(),
@@ -64,6 +74,18 @@ impl Jobs {
     /// Whether an own message outside the reliable sequence waits for its signature.
     pub(crate) fn sign_asides(&self) -> bool {
         self.pending.values().any(|job| matches!(job, Job::SignLocal { .. } | Job::SignVolatile { .. }))
+    }
+
+    /// Stops a debug build if more verifications wait than may.
+    pub(crate) fn check(&self) {
+        debug_assert!(self.bytes <= VERIFY_BYTES_MAX, "{} bytes to be verified", self.bytes);
+        // Own signatures wait too: bounded by the channels and by what the application publishes.
+        debug_assert!(
+            self.pending.len() <= VERIFY_JOBS_MAX
+                || self.pending.values().filter(|job| job.verifies()).count() <= VERIFY_JOBS_MAX,
+            "{} jobs",
+            self.pending.len()
+        );
     }
 
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job> {

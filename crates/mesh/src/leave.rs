@@ -30,6 +30,7 @@ impl Node {
         } else {
             self.timers.set(Timer::Leave, now + self.config.leave_timeout);
         }
+        self.check_invariants();
     }
 
     /// Whether it is too late for new links. While own messages wait to be committed, even a

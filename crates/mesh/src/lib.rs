@@ -76,6 +76,7 @@ mod gossip;
 mod health;
 mod inbound;
 mod input;
+mod invariants;
 mod jobs;
 mod kinds;
 mod leave;

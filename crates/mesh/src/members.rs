@@ -124,6 +124,21 @@ impl Members {
         Self { table: BTreeMap::new(), mesh, alive: 0, sampled: 0, level: 0, bound: u64::MAX, max }
     }
 
+    /// Members in the table, those that are gone included.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Stops a debug build if an invariant does not hold.
+    pub(crate) fn check(&self) {
+        let present = || self.table.values().filter(|known| is_present(&known.member));
+        let inside = |known: &&Known| self.level == 0 || known.place < self.bound;
+        debug_assert!(self.alive == present().count(), "{} members are not as counted", self.alive);
+        debug_assert!(self.sampled == present().filter(inside).count(), "the sample is not as counted");
+        debug_assert!(self.bound == share(self.level), "the bound is not the level's");
+        debug_assert!(self.sampled <= self.max || self.level == LEVELS_MAX, "{} in the sample", self.sampled);
+    }
+
     /// Members that take part, this node not counted.
     pub(crate) const fn alive(&self) -> usize {
         self.alive

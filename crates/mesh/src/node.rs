@@ -168,6 +168,8 @@ pub struct Node {
     pub(crate) active: Time,
     pub(crate) leaving: Leaving,
     pub(crate) stats: Stats,
+    /// Counts the calls of a debug build, to check its invariants.
+    pub(crate) calls: u32,
 }
 
 impl Node {
@@ -222,6 +224,7 @@ impl Node {
             active: now,
             leaving: Leaving::No,
             stats: Stats::default(),
+            calls: 0,
             config,
             me,
         };
@@ -280,6 +283,7 @@ impl Node {
             Input::Timeout => {}
         }
         self.run_timers(now);
+        self.check_invariants();
     }
 
     /// The next order, in the sequence in which they arose. Call until `None` after every
@@ -523,6 +527,7 @@ impl Node {
     }
 
     pub(crate) fn new_dial(&mut self, dial: Dial) -> DialId {
+        self.check_dial(&dial);
         let id = DialId(self.next_dial);
         self.next_dial += 1;
         self.dials.insert(id, dial);

@@ -21,7 +21,7 @@ use crate::timers::Timer;
 
 /// Members remembered: of two halves that lived together each remembers a hundred of the
 /// other. About 25 KB.
-const RESERVOIR_MAX: usize = 256;
+pub(crate) const RESERVOIR_MAX: usize = 256;
 
 /// Addresses kept of each.
 const ADDRESSES_MAX: usize = 4;
@@ -86,6 +86,10 @@ impl Reservoir {
             failures: (Time::ZERO, 0),
             suspected_until: Time::ZERO,
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
     }
 
     fn key(&self, node: NodeId) -> u64 {

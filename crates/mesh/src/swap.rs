@@ -233,8 +233,8 @@ impl Node {
     pub(crate) fn rotate(&mut self, now: Time) {
         let next = now + self.chance.jitter(ROTATION);
         self.timers.set(Timer::Rotate, next);
-        if !self.is_large() || self.is_closing() || self.links.flooding().count() >= self.neighbors_max_now()
-        {
+        let full = self.links.flooding().count() >= self.neighbors_max_now();
+        if !self.is_large() || self.is_closing() || self.is_resting() || full {
             return;
         }
         if let Some(key) = self.choose(now, LinkKind::Far) {

@@ -109,6 +109,16 @@ impl Timers {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Timer> {
+        self.at.keys()
+    }
+
+    /// Stops a debug build if an invariant does not hold.
+    pub(crate) fn check(&self) {
+        debug_assert!(self.at.len() == self.order.len(), "deadlines without an order");
+        debug_assert!(self.at.iter().all(|(timer, at)| self.order.contains(&(*at, timer.clone()))));
+    }
+
     pub(crate) fn next(&self) -> Option<Time> {
         self.order.first().map(|(at, _)| *at)
     }
