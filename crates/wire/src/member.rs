@@ -8,6 +8,7 @@ use prost::Message as _;
 
 use crate::address::{NodeAddress, socket_to_proto, sockets_from_proto};
 use crate::error::{DecodeError, limit};
+use crate::frame::framed_len;
 use crate::generated as proto;
 use crate::id::{Epoch, MeshId, NodeId, Signature};
 use crate::limits::{MEMBER_FACTS_MAX, MEMBER_METADATA_MAX, NODE_ADDRESSES_MAX};
@@ -197,6 +198,13 @@ pub struct Member {
 }
 
 impl Member {
+    /// Bytes of the protobuf message: a status and a record, all keys of one byte.
+    pub(crate) fn message_len(&self) -> usize {
+        let Signed { encoded, signature, .. } = &*self.record.0;
+        let record = 1 + framed_len(encoded.len()) + 1 + framed_len(signature.as_bytes().len());
+        2 + 1 + framed_len(record)
+    }
+
     pub(crate) fn to_proto(&self) -> proto::Member {
         proto::Member { status: status_to_proto(self.status).into(), record: Some(self.record.to_proto()) }
     }
