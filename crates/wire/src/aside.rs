@@ -3,6 +3,8 @@
 //! Both have ids and signature contexts of their own and never take a number of a stream's
 //! reliable sequence (docs/protocol.md section 4, lanes).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -77,46 +79,48 @@ impl UnsignedAside {
     /// Completes the message; `None` where the mesh runs without origin authentication.
     #[must_use]
     pub fn sign(self, signature: Option<Signature>) -> Aside {
-        Aside { kind: self.kind, content: self.content, encoded: self.encoded, signature }
+        Aside(Arc::new(Signed { unsigned: self, signature }))
     }
 }
 
-/// A message outside the reliable sequence, as it is passed on: verbatim.
+/// A message outside the reliable sequence, as it is passed on: verbatim. Cheap to clone: it
+/// never changes, and all frames that carry it share it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
-    kind: AsideKind,
-    content: AsideContent,
-    encoded: Bytes,
+pub struct Aside(Arc<Signed>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Signed {
+    unsigned: UnsignedAside,
     signature: Option<Signature>,
 }
 
 impl Aside {
     /// Its kind.
     #[must_use]
-    pub const fn kind(&self) -> AsideKind {
-        self.kind
+    pub fn kind(&self) -> AsideKind {
+        self.0.unsigned.kind
     }
 
     /// The content; to be believed once the signature verified.
     #[must_use]
-    pub const fn content(&self) -> &AsideContent {
-        &self.content
+    pub fn content(&self) -> &AsideContent {
+        &self.0.unsigned.content
     }
 
     /// The signature; `None` where the mesh runs without origin authentication.
     #[must_use]
-    pub const fn signature(&self) -> Option<&Signature> {
-        self.signature.as_ref()
+    pub fn signature(&self) -> Option<&Signature> {
+        self.0.signature.as_ref()
     }
 
     /// What the signature must cover.
     #[must_use]
     pub fn transcript(&self, mesh: &MeshId) -> Transcript {
-        transcript(self.kind, mesh, &self.encoded)
+        self.0.unsigned.transcript(mesh)
     }
 
     pub(crate) fn encoded(&self) -> (Bytes, Bytes) {
-        (self.encoded.clone(), Signature::encode_optional(self.signature.as_ref()))
+        (self.0.unsigned.encoded.clone(), Signature::encode_optional(self.signature()))
     }
 
     pub(crate) fn decode(kind: AsideKind, encoded: Bytes, signature: &Bytes) -> Result<Self, DecodeError> {
@@ -139,7 +143,7 @@ impl Aside {
         }
         let stream = StreamId::from_field(stream.as_ref())?;
         let content = AsideContent { stream, number, published_ms, key, payload };
-        Ok(Self { kind, content, encoded, signature })
+        Ok(UnsignedAside { kind, content, encoded }.sign(signature))
     }
 }
 
