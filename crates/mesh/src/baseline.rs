@@ -109,7 +109,7 @@ impl Node {
             match self.streams.follow(&position.stream, position.contiguous, Evidence::Said, now) {
                 Ok(inbound) => {
                     let dropped = inbound.skip_to(position.contiguous);
-                    inbound.sources.insert(id, position.contiguous);
+                    inbound.sources.note(id, position.contiguous);
                     self.streams.held_bytes -= dropped;
                 }
                 Err(Unfollowed::Full) => self.overloaded("streams"),

@@ -39,8 +39,7 @@ impl Node {
             Err(Unfollowed::Stale) => return self.count_duplicates(from, count),
             Err(Unfollowed::Full) => return self.overloaded("streams"),
         };
-        let source = inbound.sources.entry(from).or_default();
-        *source = (*source).max(last);
+        inbound.sources.note(from, last);
         if inbound.has_all(first, last) {
             return self.count_duplicates(from, count);
         }
@@ -73,8 +72,7 @@ impl Node {
         let sources = self
             .streams
             .get_mut(&flood.stream)
-            .and_then(|inbound| inbound.verifying.remove(&flood.batch.first()))
-            .map(|(_, sources)| sources)
+            .and_then(|inbound| inbound.verified(flood.batch.first()))
             .unwrap_or_default();
         if valid {
             return self.accept(now, flood, &sources);

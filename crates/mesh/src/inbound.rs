@@ -7,6 +7,8 @@ use peerchannel_wire::{Epoch, NodeId, Sequence, StreamId};
 
 use crate::input::LinkId;
 use crate::output::GapReason;
+use crate::sources::Sources;
+use crate::stream_list::StreamList;
 use crate::time::Time;
 
 /// Most separate ranges a stream remembers as barred by the filter. Beyond, the oldest is
@@ -76,10 +78,10 @@ pub(crate) struct Inbound {
     /// First and last sequence of batches whose signature is being verified, and their senders.
     pub(crate) verifying: BTreeMap<Sequence, (Sequence, Vec<LinkId>)>,
     /// How far each neighbor can probably serve.
-    pub(crate) sources: BTreeMap<LinkId, Sequence>,
+    pub(crate) sources: Sources,
     // Ranges a filter barred from propagating, ascending.
     barred: Vec<(Sequence, Sequence)>,
-    pub(crate) repair: Option<Repair>,
+    pub(crate) repair: Option<Box<Repair>>,
     pub(crate) progress: Time,
     /// A message of it was authentic: it is not just a neighbor's word.
     pub(crate) proven: bool,
@@ -91,7 +93,7 @@ impl Inbound {
             contiguous: baseline,
             held: BTreeMap::new(),
             verifying: BTreeMap::new(),
-            sources: BTreeMap::new(),
+            sources: Sources::default(),
             barred: Vec::new(),
             repair: None,
             progress: now,
@@ -114,6 +116,16 @@ impl Inbound {
         self.held.range(from..=last).count() as u64 == wanted
     }
 
+    /// The signature of a batch was looked at. Gives who sent it.
+    pub(crate) fn verified(&mut self, first: Sequence) -> Option<Vec<LinkId>> {
+        let (_, sources) = self.verifying.remove(&first)?;
+        if self.verifying.is_empty() {
+            // As with `held`.
+            self.verifying = BTreeMap::new();
+        }
+        Some(sources)
+    }
+
     pub(crate) fn hold(&mut self, sequence: Sequence, held: Held) {
         self.held.insert(sequence, held);
     }
@@ -123,6 +135,10 @@ impl Inbound {
         let next = self.contiguous.next();
         let held = self.held.remove(&next)?;
         self.contiguous = next;
+        if self.held.is_empty() {
+            // An emptied map keeps a leaf, which is more than the rest of the stream takes.
+            self.held = BTreeMap::new();
+        }
         Some((next, held))
     }
 
@@ -139,7 +155,7 @@ impl Inbound {
 
     /// The furthest any neighbor can serve.
     pub(crate) fn known_through(&self) -> Sequence {
-        let announced = self.sources.values().copied().max().unwrap_or_default();
+        let announced = self.sources.furthest();
         let held = self.held.last_key_value().map(|(s, _)| *s).unwrap_or_default();
         announced.max(held).max(self.contiguous)
     }
@@ -204,7 +220,7 @@ impl Inbound {
     }
 
     pub(crate) fn forget_link(&mut self, link: LinkId) {
-        self.sources.remove(&link);
+        self.sources.forget(link);
         for (_, sources) in self.verifying.values_mut() {
             sources.retain(|source| *source != link);
         }
@@ -239,7 +255,7 @@ pub(crate) enum Unfollowed {
 /// All streams of other origins.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    table: BTreeMap<StreamId, Inbound>,
+    table: StreamList<Inbound>,
     /// Epochs up to these are over: their streams were forgotten.
     floors: BTreeMap<NodeId, Epoch>,
     /// Bytes in all hold-backs.
@@ -250,7 +266,13 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new(streams_max: usize, per_origin_max: usize) -> Self {
-        Self { table: BTreeMap::new(), floors: BTreeMap::new(), held_bytes: 0, streams_max, per_origin_max }
+        Self {
+            table: StreamList::default(),
+            floors: BTreeMap::new(),
+            held_bytes: 0,
+            streams_max,
+            per_origin_max,
+        }
     }
 
     pub(crate) fn get(&self, id: &StreamId) -> Option<&Inbound> {
@@ -288,34 +310,43 @@ impl Streams {
         evidence: Evidence,
         now: Time,
     ) -> Result<&mut Inbound, Unfollowed> {
-        if !self.table.contains_key(id) {
-            if self.floors.get(&id.origin).is_some_and(|floor| id.epoch <= *floor) {
-                return Err(Unfollowed::Stale);
+        let place = match self.table.place(id) {
+            Ok(place) => place,
+            Err(place) => {
+                self.make_room(id, place, evidence)?;
+                self.table.insert(id.clone(), Inbound::new(baseline, now))
             }
-            let siblings = || {
-                let same =
-                    |(other, _): &(&StreamId, &Inbound)| other.origin == id.origin && other.epoch == id.epoch;
-                let after = self.table.range(id.clone()..).take_while(same);
-                after.chain(self.table.range(..id.clone()).rev().take_while(same))
-            };
-            let unproven = |(_, inbound): &(&StreamId, &Inbound)| !inbound.proven;
-            let evicted = if siblings().count() >= self.per_origin_max {
-                siblings().find(unproven)
-            } else if self.table.len() >= self.streams_max {
-                self.table.iter().find(unproven)
-            } else {
-                None
-            };
-            let full = siblings().count() >= self.per_origin_max || self.table.len() >= self.streams_max;
-            match evicted.map(|(id, _)| id.clone()) {
-                Some(evicted) if evidence == Evidence::Carried => {
-                    self.table.remove(&evicted);
-                }
-                _ if full => return Err(Unfollowed::Full),
-                _ => {}
-            }
+        };
+        Ok(self.table.at_mut(place))
+    }
+
+    /// Makes room for a stream that belongs at a place, if that is allowed and necessary.
+    fn make_room(&mut self, id: &StreamId, place: usize, evidence: Evidence) -> Result<(), Unfollowed> {
+        if self.floors.get(&id.origin).is_some_and(|floor| id.epoch <= *floor) {
+            return Err(Unfollowed::Stale);
         }
-        Ok(self.table.entry(id.clone()).or_insert_with(|| Inbound::new(baseline, now)))
+        let siblings = || {
+            let same =
+                |(other, _): &(&StreamId, &Inbound)| other.origin == id.origin && other.epoch == id.epoch;
+            let (before, after) = self.table.around(place);
+            after.take_while(same).chain(before.take_while(same))
+        };
+        let unproven = |(_, inbound): &(&StreamId, &Inbound)| !inbound.proven;
+        let crowded = siblings().count() >= self.per_origin_max;
+        let evicted = if crowded {
+            siblings().find(unproven)
+        } else if self.table.len() >= self.streams_max {
+            self.table.iter().find(unproven)
+        } else {
+            return Ok(());
+        };
+        match evicted.map(|(id, _)| id.clone()) {
+            Some(evicted) if evidence == Evidence::Carried => {
+                self.table.remove(&evicted);
+                Ok(())
+            }
+            _ => Err(Unfollowed::Full),
+        }
     }
 
     /// Forgets a stream for good: nothing of its epoch or an earlier one is followed again.

@@ -63,8 +63,7 @@ impl Node {
         }
         match self.streams.follow(stream, Sequence::ZERO, Evidence::Said, now) {
             Ok(inbound) => {
-                let source = inbound.sources.entry(from).or_default();
-                *source = (*source).max(through);
+                inbound.sources.note(from, through);
                 self.look_for_missing(now, stream);
             }
             Err(Unfollowed::Full) => self.overloaded("streams"),
@@ -104,14 +103,15 @@ impl Node {
             Some(repair) => {
                 // Progress: the neighbor that is serving goes on; refusals were about another.
                 let asked = repair.asked;
-                *repair = Repair { asked, ..Repair::new(missing, now) };
+                **repair = Repair { asked, ..Repair::new(missing, now) };
                 let rtt = asked.and_then(|id| self.links.get(id)).map_or(Duration::ZERO, |l| l.rtt);
                 let wait = if asked.is_some() { ANSWER_MIN.max(rtt * 4).max(patience) } else { patience };
                 self.timers.set(Timer::Repair(stream.clone()), now + wait);
             }
             None => {
-                inbound.repair = Some(Repair::new(missing, now));
-                let rtt = inbound.sources.keys().filter_map(|id| self.links.get(*id)).map(|l| l.rtt).min();
+                inbound.repair = Some(Box::new(Repair::new(missing, now)));
+                let rtt =
+                    inbound.sources.iter().filter_map(|(id, _)| self.links.get(id)).map(|l| l.rtt).min();
                 let wait = patience.max(rtt.unwrap_or_default() * 3 / 2);
                 self.timers.set(Timer::Repair(stream.clone()), now + wait);
             }
@@ -158,8 +158,8 @@ impl Node {
         let candidates: Vec<(Duration, LinkId)> = inbound
             .sources
             .iter()
-            .filter(|(id, has)| **has >= repair.missing && !repair.refused.contains_key(id))
-            .filter_map(|(id, _)| self.links.get(*id).filter(|l| l.carries_floods()).map(|l| (l.rtt, *id)))
+            .filter(|(id, has)| *has >= repair.missing && !repair.refused.contains_key(id))
+            .filter_map(|(id, _)| self.links.get(id).filter(|l| l.carries_floods()).map(|l| (l.rtt, id)))
             .collect();
         if candidates.is_empty() {
             return self.nobody_serves(now, stream);

@@ -1,12 +1,15 @@
 //! Retention: verbatim batches kept to serve others, bounded by bytes.
 //!
-//! When full, the origin that holds the most gives up its oldest batch: a loud origin cannot
-//! push out the quiet ones (docs/protocol.md section 4, retention).
+//! When full, the origin that holds the most gives up its oldest batch, by sequence and among
+//! its streams by when it came: a loud origin cannot push out the quiet ones (docs/protocol.md
+//! section 4, retention).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use peerchannel_wire::{Batch, Body, NodeId, Sequence, StreamId};
+
+use crate::stream_list::StreamList;
 
 /// What a batch costs beyond its bytes: map entries and reference counts.
 const ENTRY_OVERHEAD: usize = 128;
@@ -18,21 +21,19 @@ pub(crate) struct Retained {
     pub(crate) hops: u32,
 }
 
-#[derive(Debug, Default)]
-struct OriginShare {
-    bytes: usize,
-    // In the order they were kept.
-    order: BTreeMap<u64, (StreamId, Sequence)>,
-}
+/// Batches of one stream by their first sequence, each with when it was kept.
+type Ring = BTreeMap<Sequence, (u64, Retained)>;
 
-/// The ring of one mesh.
+/// The rings of one mesh.
 #[derive(Debug)]
 pub(crate) struct Retention {
     limit: usize,
     bytes: usize,
     next: u64,
-    batches: BTreeMap<StreamId, BTreeMap<Sequence, (u64, Retained)>>,
-    origins: BTreeMap<NodeId, OriginShare>,
+    // Invariant: no ring is empty.
+    rings: StreamList<Ring>,
+    // Bytes by origin.
+    origins: BTreeMap<NodeId, usize>,
     // Invariant: one entry per origin, with its bytes.
     largest: BTreeSet<(usize, NodeId)>,
 }
@@ -43,7 +44,7 @@ impl Retention {
             limit,
             bytes: 0,
             next: 0,
-            batches: BTreeMap::new(),
+            rings: StreamList::default(),
             origins: BTreeMap::new(),
             largest: BTreeSet::new(),
         }
@@ -56,77 +57,75 @@ impl Retention {
     /// Keeps a batch. Of two with the same first sequence the one with more payloads stays.
     pub(crate) fn keep(&mut self, stream: &StreamId, retained: Retained) {
         let first = retained.batch.first();
-        if let Some((_, old)) = self.batches.get(stream).and_then(|b| b.get(&first)) {
+        if let Some((_, old)) = self.rings.get(stream).and_then(|ring| ring.get(&first)) {
             if payloads(&old.batch) >= payloads(&retained.batch) {
                 return;
             }
             self.remove(stream, first);
         }
-        let cost = cost(&retained);
         let age = self.next;
         self.next += 1;
-        self.bytes += cost;
-        let share = self.origins.entry(stream.origin).or_default();
-        self.largest.remove(&(share.bytes, stream.origin));
-        share.bytes += cost;
-        share.order.insert(age, (stream.clone(), first));
-        self.largest.insert((share.bytes, stream.origin));
-        self.batches.entry(stream.clone()).or_default().insert(first, (age, retained));
+        self.count(stream.origin, cost(&retained), 0);
+        let place = self.rings.place(stream);
+        let place = place.unwrap_or_else(|_| self.rings.insert(stream.clone(), Ring::new()));
+        self.rings.at_mut(place).insert(first, (age, retained));
         self.shrink();
     }
 
     /// The batch that holds this message.
     pub(crate) fn find(&self, stream: &StreamId, sequence: Sequence) -> Option<&Retained> {
-        let (_, (_, retained)) = self.batches.get(stream)?.range(..=sequence).next_back()?;
+        let (_, (_, retained)) = self.rings.get(stream)?.range(..=sequence).next_back()?;
         (retained.batch.last() >= sequence).then_some(retained)
     }
 
     /// The first sequence after this one that is retained.
     pub(crate) fn next_after(&self, stream: &StreamId, sequence: Sequence) -> Option<Sequence> {
-        self.batches.get(stream)?.range(sequence.next()..).next().map(|(first, _)| *first)
+        self.rings.get(stream)?.range(sequence.next()..).next().map(|(first, _)| *first)
     }
 
     /// Drops everything of a stream.
     pub(crate) fn forget(&mut self, stream: &StreamId) {
-        let firsts: Vec<Sequence> =
-            self.batches.get(stream).map(|b| b.keys().copied().collect()).unwrap_or_default();
-        for first in firsts {
-            self.remove(stream, first);
-        }
+        let Some(ring) = self.rings.remove(stream) else { return };
+        let bytes = ring.values().map(|(_, retained)| cost(retained)).sum();
+        self.count(stream.origin, 0, bytes);
     }
 
     fn shrink(&mut self) {
         while self.bytes > self.limit {
             let Some((_, origin)) = self.largest.last().copied() else { return };
-            let Some((stream, first)) = self
-                .origins
-                .get(&origin)
-                .and_then(|share| share.order.first_key_value())
-                .map(|(_, v)| v.clone())
-            else {
-                return;
-            };
+            let Some((stream, first)) = self.oldest(origin) else { return };
             self.remove(&stream, first);
         }
     }
 
+    /// Of the first batches of an origin's streams, the one that is here for the longest time.
+    fn oldest(&self, origin: NodeId) -> Option<(StreamId, Sequence)> {
+        let firsts = self.rings.of_origin(origin).filter_map(|(stream, ring)| {
+            let (first, (age, _)) = ring.first_key_value()?;
+            Some((*age, stream, *first))
+        });
+        firsts.min().map(|(_, stream, first)| (stream.clone(), first))
+    }
+
     fn remove(&mut self, stream: &StreamId, first: Sequence) {
-        let Some(batches) = self.batches.get_mut(stream) else { return };
-        let Some((age, retained)) = batches.remove(&first) else { return };
-        if batches.is_empty() {
-            self.batches.remove(stream);
+        let Some(ring) = self.rings.get_mut(stream) else { return };
+        let Some((_, retained)) = ring.remove(&first) else { return };
+        if ring.is_empty() {
+            self.rings.remove(stream);
         }
-        let cost = cost(&retained);
-        self.bytes -= cost;
-        if let Some(share) = self.origins.get_mut(&stream.origin) {
-            self.largest.remove(&(share.bytes, stream.origin));
-            share.bytes -= cost;
-            share.order.remove(&age);
-            if share.order.is_empty() {
-                self.origins.remove(&stream.origin);
-            } else {
-                self.largest.insert((share.bytes, stream.origin));
-            }
+        self.count(stream.origin, 0, cost(&retained));
+    }
+
+    /// Moves an origin's share.
+    fn count(&mut self, origin: NodeId, more: usize, less: usize) {
+        let share = self.origins.entry(origin).or_default();
+        self.largest.remove(&(*share, origin));
+        *share = *share + more - less;
+        self.bytes = self.bytes + more - less;
+        if *share == 0 {
+            self.origins.remove(&origin);
+        } else {
+            self.largest.insert((*share, origin));
         }
     }
 }
