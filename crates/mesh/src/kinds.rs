@@ -115,7 +115,7 @@ impl Node {
     }
 
     /// Links of the target that are far.
-    pub(crate) const fn far_share(&self) -> usize {
+    pub(crate) fn far_share(&self) -> usize {
         self.config.neighbors_target / 2
     }
 

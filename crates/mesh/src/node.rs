@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -118,7 +119,7 @@ pub(crate) struct Dial {
 /// The state machine of one node in one mesh. See the crate's front page for the contract.
 #[derive(Debug)]
 pub struct Node {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) me: Me,
     pub(crate) started: Time,
     pub(crate) record: Option<MemberRecord>,
@@ -176,11 +177,18 @@ impl Node {
     /// A node that has no neighbor yet. Its first orders are to sign its own member record
     /// and to resolve.
     ///
-    /// All randomness comes from `seed`; `now` is the moment of the join.
+    /// All randomness comes from `seed`; `now` is the moment of the join. Many nodes of one
+    /// process can share their configuration.
     ///
     /// # Errors
     /// [`ConfigError`] if the configuration cannot work.
-    pub fn new(config: Config, me: Me, seed: [u8; 32], now: Time) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: impl Into<Arc<Config>>,
+        me: Me,
+        seed: [u8; 32],
+        now: Time,
+    ) -> Result<Self, ConfigError> {
+        let config: Arc<Config> = config.into();
         config.validate()?;
         let mut chance = Chance::fork(seed, 0);
         let sampler = Sampler::new(&mut chance);
@@ -289,7 +297,12 @@ impl Node {
     /// The next order, in the sequence in which they arose. Call until `None` after every
     /// other call.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > 0 {
+            // What a burst needed once is not kept for ever.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// The earliest deadline: call [`handle`](Self::handle) with `Input::Timeout` then. Poll

@@ -15,10 +15,11 @@ mod silence;
 mod tell;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use peerchannel_mesh::{Candidate, Input, Time};
+use peerchannel_mesh::{Candidate, Config, Input, Time};
 use peerchannel_wire::ChannelName;
 
 use crate::dice::Dice;
@@ -138,6 +139,8 @@ struct Question {
 #[derive(Debug)]
 pub struct World {
     plan: Plan,
+    /// The plan's, shared by all nodes.
+    config: Arc<Config>,
     now: u64,
     end: u64,
     queue: Queue<Event>,
@@ -199,6 +202,7 @@ impl World {
         let channel =
             ChannelName::new(CHANNEL).map_err(|error| PlanError { field: "name", why: error.to_string() })?;
         let mut world = Self {
+            config: Arc::new(plan.config.clone()),
             now: 0,
             end: ns(plan.duration),
             queue: Queue::new(),

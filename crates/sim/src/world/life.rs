@@ -130,7 +130,7 @@ impl World {
         self.watch.write(8, now, index, u64::from(life));
         self.register(index, life);
         // The configuration was checked with the plan.
-        if let Ok(mut core) = Node::new(self.plan.config.clone(), me, seed, Time::from_nanos(now)) {
+        if let Ok(mut core) = Node::new(self.config.clone(), me, seed, Time::from_nanos(now)) {
             let anchors = std::mem::take(&mut self.hosts[index as usize].anchors);
             if !stranger && !anchors.is_empty() {
                 core.add_anchors(Time::from_nanos(now), anchors);

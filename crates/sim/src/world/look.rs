@@ -226,7 +226,7 @@ impl World {
         let now = self.now;
         let span = seconds(now - self.watch.recent.at).max(0.001);
         let spins = f64::from(self.plan.checks.deadlines_per_second) * span.max(1.0);
-        let config = self.plan.config.clone();
+        let config = self.config.clone();
         for node in 0..u32::try_from(self.hosts.len()).unwrap_or(u32::MAX) {
             let most = self.neighbors_max(self.hosts[node as usize].core.as_deref());
             let host = &mut self.hosts[node as usize];
