@@ -109,6 +109,7 @@ impl Node {
             match self.streams.follow(&position.stream, position.contiguous, Evidence::Said, now) {
                 Ok(inbound) => {
                     let dropped = inbound.skip_to(position.contiguous);
+                    self.summed = None;
                     inbound.sources.note(id, position.contiguous);
                     self.streams.held_bytes -= dropped;
                 }

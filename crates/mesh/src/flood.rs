@@ -209,6 +209,7 @@ impl Node {
             }
         }
         if moved {
+            self.summed = None;
             self.acknowledge(now, stream);
         }
         self.look_for_missing(now, stream);

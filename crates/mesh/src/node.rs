@@ -33,6 +33,7 @@ use crate::members::{MemberView, Members};
 use crate::outgoing::Publishing;
 use crate::output::{Event, NeighborLoss, Output};
 use crate::presence::Withheld;
+use crate::reconcile::Summed;
 use crate::reservoir::Reservoir;
 use crate::retention::Retention;
 use crate::sampler::Sampler;
@@ -167,6 +168,9 @@ pub struct Node {
     pub(crate) lateness: Duration,
     /// When a position last changed: digests are frequent for a while after.
     pub(crate) active: Time,
+    /// What all positions came to when they were last compared. Invariant: none since a
+    /// position changed.
+    pub(crate) summed: Option<Summed>,
     pub(crate) leaving: Leaving,
     pub(crate) stats: Stats,
     /// Counts the calls of a debug build, to check its invariants.
@@ -230,6 +234,7 @@ impl Node {
             filter: Slot::default(),
             lateness: Duration::ZERO,
             active: now,
+            summed: None,
             leaving: Leaving::No,
             stats: Stats::default(),
             calls: 0,

@@ -39,13 +39,27 @@ const BASELINE_LIMIT: Duration = Duration::from_secs(5);
 /// own time.
 const COMPARED_AFTER_END: Duration = Duration::from_secs(60);
 
+/// A fingerprint of all positions is used again for this long while none of them changes: at
+/// one digest a second sent and as many received, most are. What changes by time alone, that a
+/// stream which ended is no longer compared, is noticed that much later.
+const SUMMED_AGAIN: Duration = Duration::from_secs(2);
+
 type Positions = Vec<(StreamId, Sequence)>;
+
+/// What this node's positions came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Summed {
+    at: Time,
+    /// Of all positions; `None` if there are none.
+    fingerprint: Option<Fingerprint>,
+}
 
 impl Node {
     /// A position changed: compare soon and often.
     pub(crate) fn note_activity(&mut self, now: Time) {
         let was_quiet = now.since(self.active) > ACTIVE;
         self.active = now;
+        self.summed = None;
         if was_quiet {
             let turns = self.digest_round();
             for id in self.links.flooding_ids() {
@@ -83,9 +97,9 @@ impl Node {
             }
             return;
         }
-        let positions = self.positions(now, None, None);
-        if !positions.is_empty() {
-            let range = DigestRange { from: None, until: None, content: fingerprint(&positions) };
+        if let Some(fingerprint) = self.whole_fingerprint(now) {
+            let content = DigestContent::Fingerprint(fingerprint);
+            let range = DigestRange { from: None, until: None, content };
             self.control(id, ControlFrame::Digest(vec![range]));
         }
     }
@@ -97,17 +111,24 @@ impl Node {
         let mut answer = Vec::new();
         for range in ranges {
             match range.content {
-                DigestContent::Fingerprint(_) => {
-                    let mine = self.positions(now, range.from.as_ref(), range.until.as_ref());
-                    if fingerprint(&mine) != range.content {
-                        answer.extend(narrower(mine, range.from.as_ref(), range.until.as_ref()));
+                DigestContent::Fingerprint(theirs) => {
+                    let (from, until) = (range.from.as_ref(), range.until.as_ref());
+                    if from.is_none() && until.is_none() && self.whole_fingerprint(now) == Some(theirs) {
+                        continue;
+                    }
+                    let own = self.own_flooded();
+                    if Fingerprint::of(self.positions(now, &own, from, until)) != theirs {
+                        let mine = listing(self.positions(now, &own, from, until));
+                        answer.extend(narrower(mine, from, until));
                     }
                 }
                 DigestContent::Positions { positions, reply } => {
                     self.take_positions(now, from, &positions);
                     if reply {
-                        let mine = self.positions(now, range.from.as_ref(), range.until.as_ref());
-                        answer.extend(listed(mine, range.from.as_ref(), range.until.as_ref(), false));
+                        let (from, until) = (range.from.as_ref(), range.until.as_ref());
+                        let own = self.own_flooded();
+                        let mine = listing(self.positions(now, &own, from, until));
+                        answer.extend(listed(mine, from, until, false));
                     }
                 }
             }
@@ -127,28 +148,56 @@ impl Node {
         }
     }
 
-    /// This node's positions in a range of streams, in order.
-    fn positions(&self, now: Time, from: Option<&StreamId>, until: Option<&StreamId>) -> Positions {
-        let inside = |id: &StreamId| from.is_none_or(|f| f <= id) && until.is_none_or(|u| id < u);
-        let own = self
-            .publishing
-            .channels
-            .iter()
-            .map(|(channel, outgoing)| (self.own_stream(channel), outgoing.flooded));
-        let others = self
+    /// The fingerprint of all positions, if there are any.
+    fn whole_fingerprint(&mut self, now: Time) -> Option<Fingerprint> {
+        if let Some(summed) = self.summed.filter(|summed| now.since(summed.at) < SUMMED_AGAIN) {
+            return summed.fingerprint;
+        }
+        let own = self.own_flooded();
+        let mut positions = self.positions(now, &own, None, None).peekable();
+        let fingerprint = positions.peek().is_some().then(|| Fingerprint::of(positions));
+        self.summed = Some(Summed { at: now, fingerprint });
+        fingerprint
+    }
+
+    /// How far this node's own streams were sent, in order.
+    fn own_flooded(&self) -> Positions {
+        let channels = self.publishing.channels.iter();
+        channels.map(|(channel, outgoing)| (self.own_stream(channel), outgoing.flooded)).collect()
+    }
+
+    /// This node's positions in a range of streams, in order, its own among them.
+    fn positions<'a>(
+        &'a self,
+        now: Time,
+        own: &'a Positions,
+        from: Option<&'a StreamId>,
+        until: Option<&'a StreamId>,
+    ) -> impl Iterator<Item = (&'a StreamId, Sequence)> {
+        let inside =
+            move |id: &StreamId| from.is_none_or(|from| from <= id) && until.is_none_or(|until| id < until);
+        let mut others = self
             .streams
             .iter()
-            .filter(|(id, inbound)| {
+            .filter(move |(id, inbound)| {
                 // What ended before this node came is history to it, and nobody's business.
                 let fresh = inbound.proven && now.since(inbound.progress) < COMPARED_AFTER_END;
                 fresh || !self.has_ended(id)
             })
-            .map(|(id, inbound)| (id.clone(), inbound.contiguous));
-        let mut positions: Positions =
-            own.chain(others).filter(|(id, at)| *at > Sequence::ZERO && inside(id)).collect();
-        positions.sort_unstable();
-        positions
+            .map(|(id, inbound)| (id, inbound.contiguous))
+            .peekable();
+        let mut own = own.iter().map(|(id, at)| (id, *at)).peekable();
+        let merged = std::iter::from_fn(move || match (own.peek(), others.peek()) {
+            (Some(mine), Some(theirs)) if mine > theirs => others.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => others.next(),
+        });
+        merged.filter(move |(id, at)| *at > Sequence::ZERO && inside(id))
     }
+}
+
+fn listing<'a>(positions: impl Iterator<Item = (&'a StreamId, Sequence)>) -> Positions {
+    positions.map(|(id, at)| (id.clone(), at)).collect()
 }
 
 fn fingerprint(positions: &Positions) -> DigestContent {

@@ -349,6 +349,7 @@ impl Node {
             .map(|(stream, _)| stream.clone())
             .collect();
         for stream in ended {
+            self.summed = None;
             self.streams.retire(&stream);
             self.retention.forget(&stream);
             self.timers.cancel(&Timer::Repair(stream));
