@@ -336,7 +336,8 @@ impl Link {
 /// All connections.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    slab: Slab<Link>,
+    // Each by itself: what a flash crowd made and lost leaves only its place behind.
+    slab: Slab<Box<Link>>,
     serial: u32,
 }
 
@@ -345,23 +346,24 @@ impl Links {
         ends[0].keep_alive = KEEP_ALIVE_OF_DIALER_NS;
         self.serial += 1;
         let serial = self.serial;
-        let slot = self.slab.insert(Link { serial, delay, ends, severed: false, accounted: now });
+        let link = Link { serial, delay, ends, severed: false, accounted: now };
+        let slot = self.slab.insert(Box::new(link));
         EndRef { slot, serial, side: 0 }
     }
 
     pub(crate) fn get(&self, end: EndRef) -> Option<&Link> {
-        self.slab.get(end.slot).filter(|link| link.serial == end.serial)
+        self.slab.get(end.slot).map(|link| &**link).filter(|link| link.serial == end.serial)
     }
 
     pub(crate) fn get_mut(&mut self, end: EndRef) -> Option<&mut Link> {
-        self.slab.get_mut(end.slot).filter(|link| link.serial == end.serial)
+        self.slab.get_mut(end.slot).map(|link| &mut **link).filter(|link| link.serial == end.serial)
     }
 
     pub(crate) fn end_mut(&mut self, end: EndRef) -> Option<&mut End> {
         self.get_mut(end).map(|link| &mut link.ends[usize::from(end.side)])
     }
 
-    pub(crate) fn remove(&mut self, end: EndRef) -> Option<Link> {
+    pub(crate) fn remove(&mut self, end: EndRef) -> Option<Box<Link>> {
         self.get(end)?;
         self.slab.take(end.slot)
     }
@@ -372,7 +374,7 @@ impl Links {
     }
 
     pub(crate) fn in_slot(&mut self, slot: u32) -> Option<&mut Link> {
-        self.slab.get_mut(slot)
+        self.slab.get_mut(slot).map(|link| &mut **link)
     }
 
     pub(crate) fn slots(&self) -> std::ops::Range<u32> {

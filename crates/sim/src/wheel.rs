@@ -28,6 +28,9 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// Bits of nanoseconds below a coarse slot: 537 ms.
 const COARSE_BITS: u32 = FINE_BITS + SLOT_BITS;
 
+/// Room for so many events is kept in a fine slot: 3 MB in all slots.
+const SLOT_KEPT: usize = 16;
+
 /// No node, in the lists of alarms.
 const NOBODY: u32 = u32::MAX;
 
@@ -368,10 +371,12 @@ impl<T: Copy> Queue<T> {
     /// Moves a fine slot into the present.
     fn draw(&mut self, slot: usize) {
         self.fine.used[slot / 64] &= !(1 << (slot % 64));
-        // Sorting first makes the pushes cheap; the memory of the slot is kept for its next turn.
         let mut events = std::mem::take(&mut self.fine.events[slot]);
         self.present.extend(events.drain(..).map(Reverse));
-        self.fine.events[slot] = events;
+        // The memory of the slot is kept for its next turn, that of a burst is not.
+        if events.capacity() <= SLOT_KEPT {
+            self.fine.events[slot] = events;
+        }
         let mut node = std::mem::replace(&mut self.fine.heads[slot], NOBODY);
         while let Some(alarm) = self.alarms.get_mut(node as usize) {
             let (at, after) = (alarm.at, alarm.after);
