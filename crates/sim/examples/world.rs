@@ -1,6 +1,7 @@
 //! Runs a world and prints what became of it, second by second.
 //!
-//! `cargo run --release -p peerchannel-sim --example world -- [NODES] [SECONDS] [SEED] [MEMBERS_MAX]`
+//! `cargo run --release -p peerchannel-sim --example world -- [NODES] [SECONDS] [SEED] [MEMBERS_MAX]
+//! [MESSAGES_PER_MINUTE]`
 
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
 
@@ -15,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     plan.duration = Duration::from_secs(next(60)?);
     plan.seed = next(1)?;
     plan.config.members_max = usize::try_from(next(10_000)?)?;
+    plan.traffic.per_second = next(60)? as f64 / 60.0;
     let outcome = World::run(plan)?;
     println!("   time   up comp  giant degree        published delivered copies  p50 ms  p99 ms  B/s·node");
     for s in &outcome.samples {
