@@ -49,6 +49,9 @@ pub(crate) struct Repair {
     pub(crate) asked: Option<LinkId>,
     /// Neighbors asked in this round.
     pub(crate) tried: BTreeSet<LinkId>,
+    /// Neighbors whose position said since then that it is not missing there. Of others that
+    /// sent what comes after it, nobody knows.
+    pub(crate) shown: BTreeSet<LinkId>,
     /// Neighbors that cannot serve it, why, and up to which sequence.
     pub(crate) refused: BTreeMap<LinkId, (GapReason, Sequence)>,
     /// Since when every announcer has refused.
@@ -62,6 +65,7 @@ impl Repair {
             since: now,
             asked: None,
             tried: BTreeSet::new(),
+            shown: BTreeSet::new(),
             refused: BTreeMap::new(),
             refused_by_all: None,
         }
@@ -227,6 +231,7 @@ impl Inbound {
         if let Some(repair) = &mut self.repair {
             repair.refused.remove(&link);
             repair.tried.remove(&link);
+            repair.shown.remove(&link);
             if repair.asked == Some(link) {
                 repair.asked = None;
             }

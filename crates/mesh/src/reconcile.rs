@@ -143,7 +143,8 @@ impl Node {
         self.on_ack(now, from, positions);
         for position in positions {
             if position.contiguous > Sequence::ZERO {
-                self.note_source(now, from, &position.stream, position.contiguous);
+                let had = (Sequence::ZERO.next(), position.contiguous);
+                self.note_source(now, from, &position.stream, had);
             }
         }
     }

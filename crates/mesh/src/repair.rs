@@ -56,8 +56,14 @@ const SILENT_STREAM_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 impl Node {
     // ---- asking ------------------------------------------------------------
 
-    /// A neighbor has shown that it has a stream up to a position.
-    pub(crate) fn note_source(&mut self, now: Time, from: LinkId, stream: &StreamId, through: Sequence) {
+    /// A neighbor has shown that it has messages of a stream, from the first to the last.
+    pub(crate) fn note_source(
+        &mut self,
+        now: Time,
+        from: LinkId,
+        stream: &StreamId,
+        (first, through): (Sequence, Sequence),
+    ) {
         if stream.origin == self.me.node && stream.epoch >= self.me.epoch {
             return;
         }
@@ -65,6 +71,12 @@ impl Node {
             Ok(inbound) => {
                 inbound.sources.note(from, through);
                 self.look_for_missing(now, stream);
+                if let Some(repair) = self.streams.get_mut(stream).and_then(|i| i.repair.as_mut())
+                    && first <= repair.missing
+                    && repair.missing <= through
+                {
+                    repair.shown.insert(from);
+                }
             }
             Err(Unfollowed::Full) => self.overloaded("streams"),
             Err(Unfollowed::Stale) => {}
@@ -73,7 +85,7 @@ impl Node {
 
     pub(crate) fn on_announce(&mut self, now: Time, from: LinkId, ranges: &[StreamRange]) {
         for range in ranges {
-            self.note_source(now, from, range.stream(), range.last());
+            self.note_source(now, from, range.stream(), (range.first(), range.last()));
         }
     }
 
@@ -161,7 +173,11 @@ impl Node {
             .filter(|(id, has)| *has >= repair.missing && !repair.refused.contains_key(id))
             .filter_map(|(id, _)| self.links.get(id).filter(|l| l.carries_floods()).map(|l| (l.rtt, id)))
             .collect();
-        if candidates.is_empty() {
+        // Some refused, and all others were asked in vain, who only sent what comes later: they
+        // miss it themselves, as after a split, and would wait for this node as it for them.
+        let in_vain = !repair.refused.is_empty()
+            && candidates.iter().all(|(_, id)| repair.tried.contains(id) && !repair.shown.contains(id));
+        if candidates.is_empty() || in_vain {
             return self.nobody_serves(now, stream);
         }
         repair.refused_by_all = None;

@@ -91,6 +91,45 @@ fn halves_that_buried_each_other_are_one_mesh_again_in_half_a_minute() {
     }
 }
 
+/// What a node got of all streams and what was reported as lost, together.
+fn settled(world: &World, index: usize) -> u64 {
+    let member = &world.members[index];
+    let gaps = member.events.iter().map(|event| match event {
+        Event::Gap { first, last, .. } => last.get() - first.get() + 1,
+        _ => 0,
+    });
+    member.delivered.len() as u64 + gaps.sum::<u64>()
+}
+
+#[test]
+fn what_neither_half_retains_is_reported_soon_and_holds_nothing_up() {
+    let mut config = Config::default();
+    (config.retention_bytes, config.max_message) = (65_536, 10_000);
+    (config.publish_window_bytes, config.held_alone_bytes) = (32_768, 32_768);
+    let mut world = grown(12, &config);
+    split(&mut world, |i| i % 2);
+    // In each half several times what anybody retains.
+    let (rounds, text) = (20, "x".repeat(8000));
+    for _ in 0..rounds {
+        for index in 0..12 {
+            world.publish(index, &text);
+        }
+        world.run_for(SECOND);
+    }
+    world.cut.clear();
+    world.run_until(30 * SECOND, "healed", complete);
+    for index in 0..12 {
+        world.publish(index, "after");
+    }
+    world.run_until(15 * SECOND, "told of all", |w| (0..12).all(|i| settled(w, i) >= 11 * (rounds + 1)));
+    for index in 0..12 {
+        assert_eq!(settled(&world, index), 11 * (rounds + 1), "each once, as a message or in a gap");
+        let timed_out =
+            |e: &Event| matches!(e, Event::Gap { reason: peerchannel_mesh::GapReason::TimedOut, .. });
+        assert!(!world.saw(index, timed_out), "those who have it no more say so");
+    }
+}
+
 #[test]
 fn a_mesh_of_two_that_was_cut_for_minutes_heals() {
     let mut world = grown(2, &Config::default());
