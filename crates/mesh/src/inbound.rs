@@ -302,7 +302,7 @@ impl Streams {
 
     /// Stops a debug build if an invariant does not hold.
     pub(crate) fn check(&self) {
-        let held: usize = self.table.values().map(Inbound::held_bytes).sum();
+        let held: usize = self.table.iter().map(|(_, inbound)| inbound.held_bytes()).sum();
         debug_assert!(held == self.held_bytes, "{held} bytes are held back, not {}", self.held_bytes);
         debug_assert!(self.floors.len() <= self.streams_max, "{} floors", self.floors.len());
     }

@@ -84,7 +84,7 @@ impl Node {
             return;
         }
         for timer in self.timers.iter() {
-            let stands = match timer {
+            let stands = match &timer {
                 Timer::Link(id)
                 | Timer::Digest(id)
                 | Timer::Announce(id)

@@ -191,14 +191,22 @@ impl Timers {
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Timer> {
-        self.at.keys()
+    /// Every timer that is set.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Timer> {
+        let own = OWN.iter().zip(&self.own).filter(|(_, at)| **at != NEVER).map(|(timer, _)| timer.clone());
+        let of_links = self.links.iter().flat_map(|(link, row)| {
+            OF_LINK.iter().zip(row).filter(|(_, at)| **at != NEVER).map(|(timer, _)| timer(*link))
+        });
+        own.chain(of_links).chain(self.ordered.at.keys().cloned())
     }
 
     /// Stops a debug build if an invariant does not hold.
     pub(crate) fn check(&self) {
-        debug_assert!(self.at.len() == self.order.len(), "deadlines without an order");
-        debug_assert!(self.at.iter().all(|(timer, at)| self.order.contains(&(*at, timer.clone()))));
+        let Ordered { at, order } = &self.ordered;
+        debug_assert!(self.next == self.earliest(), "not the earliest deadline");
+        debug_assert!(self.links.is_sorted_by_key(|(link, _)| *link), "links out of order");
+        debug_assert!(at.len() == order.len(), "deadlines without an order");
+        debug_assert!(at.iter().all(|(timer, at)| order.contains(&(*at, timer.clone()))));
     }
 
     pub(crate) fn next(&self) -> Option<Time> {
