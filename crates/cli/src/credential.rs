@@ -6,6 +6,8 @@ use std::path::Path;
 
 use crate::args::MeshOptions;
 use crate::failure::Failure;
+#[cfg(unix)]
+use crate::output::tell;
 use crate::signals::Stop;
 
 /// Longest password file that is read: one line of at most 1024 bytes, and room to say so.
@@ -165,7 +167,7 @@ fn warn_if_readable_by_others(path: &Path, file: &std::fs::File) {
     let mode = facts.permissions().mode();
     if facts.is_file() && mode & 0o077 != 0 {
         let path = path.display();
-        eprintln!("note: {path} can be read by others: chmod 600 {path}");
+        tell(&format!("note: {path} can be read by others: chmod 600 {path}"));
     }
 }
 

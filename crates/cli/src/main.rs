@@ -3,6 +3,9 @@
 //! Human output goes to stdout, the log to stderr; `--json` gives one object per line.
 //! Status 0: done. 1: it did not work. 2: the command line or a setting is wrong.
 
+// They panic where nobody reads; `output` has what does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod commands;
 mod credential;
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Interrupted) {
-                eprintln!("error: {failure}");
+                output::tell(&format!("error: {failure}"));
             }
             ExitCode::from(failure.status())
         }
@@ -69,6 +72,8 @@ fn start_log(filter: &str) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would complain to stderr that stderr cannot be written, and panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

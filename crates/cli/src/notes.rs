@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use peerchannel::{MemberLoss, MeshEvent, NodeId, Refusal};
 
+use crate::output;
+
 /// Different notes that are remembered as told: beyond, an old one may be told again.
 const TOLD_MAX: usize = 64;
 
@@ -110,7 +112,7 @@ impl Notes {
     /// Tells it on stderr.
     pub(crate) fn tell(&mut self, event: &MeshEvent) {
         if let Some(text) = self.of(event) {
-            eprintln!("note: {text}");
+            output::tell(&format!("note: {text}"));
         }
     }
 

@@ -119,6 +119,13 @@ pub(crate) fn say(text: &str) -> Result<(), crate::failure::Failure> {
         .map_err(|error| crate::failure::Failure::runtime(format!("cannot write to stdout: {error}")))
 }
 
+/// Prints a line to stderr. Where it cannot be written nobody can be told, and nothing fails
+/// for that: what a command did does not depend on who listens.
+pub(crate) fn tell(text: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.write_all(b"\n"));
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

@@ -32,6 +32,32 @@ fn mesh_and_member_names_are_checked() {
     check(&["m", "--open", "--name", "a\u{7}b"], 2, &["--name"]);
 }
 
+/// A full disk or a reader that went away takes the words, not the exit status.
+#[cfg(target_os = "linux")]
+#[test]
+fn stderr_that_cannot_be_written_changes_no_exit_status() {
+    use std::process::Stdio;
+    let full = || Stdio::from(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let check = |args: &[&str], status: i32| {
+        let mut command = peerchannel(args);
+        let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(full()).status().unwrap();
+        assert_eq!(ended.code(), Some(status), "{args:?}");
+    };
+    check(&["node", "", "--open"], 2);
+    check(&["node", "--no-such-option"], 2);
+    // What is logged goes there as well.
+    let alone = ["--open", "--resolver", "static:127.0.0.1:9", "--listen", "127.0.0.1:0", "--timeout"];
+    check(&[&["doctor", "m", "--log", "trace"], &alone[..], &["100ms"]].concat(), 1);
+    check(&[&["chat", "m", "--channel", "c"], &alone[..5]].concat(), 0);
+
+    // `2>&1 | head`: neither stdout nor stderr can be written.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut doctor = peerchannel(["doctor"]);
+    doctor.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    assert_eq!(doctor.status().unwrap().code(), Some(1));
+}
+
 /// A member that comes and goes for a mistyped option would be seen by all others.
 #[test]
 fn a_channel_is_checked_before_the_mesh_is_joined() {

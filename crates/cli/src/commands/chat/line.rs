@@ -9,7 +9,7 @@ use super::talk::{self, Outcome};
 use crate::failure::Failure;
 use crate::input::{self, InputLine};
 use crate::notes::Notes;
-use crate::output::{Closed, Lines};
+use crate::output::{Closed, Lines, tell};
 use crate::session;
 use crate::signals::Stop;
 
@@ -52,13 +52,13 @@ async fn talk(mesh: &Mesh, channel: &Channel, lines: &Lines, last: &mut Option<L
     let mut input = input::lines(LINE_BYTES_MAX);
     let (mut inbox, mut directs, mut events) = (channel.subscribe(), mesh.directs(), mesh.events());
     let mut notes = Notes::default();
-    eprintln!(
+    tell(&format!(
         "note: {} in {:?}, channel {:?}, at {}; /help helps",
         if mesh.name().as_str().is_empty() { mesh.node_id().short() } else { mesh.name().to_string() },
         mesh.mesh_name().as_str(),
         channel.name().map_or("", |name| name.as_str()),
         mesh.local_address(),
-    );
+    ));
     // Once the input has ended: until what was said is safe.
     let mut ending = false;
     loop {
@@ -71,7 +71,7 @@ async fn talk(mesh: &Mesh, channel: &Channel, lines: &Lines, last: &mut Option<L
         tokio::select! {
             biased;
             Some(event) = events.next() => if let Some(note) = notes.in_chat(&event) {
-                eprintln!("note: {note}");
+                tell(&format!("note: {note}"));
             },
             Some(direct) = directs.next() => lines.line(direct.to_string()).await?,
             Some(incoming) = inbox.next() => lines.line(incoming.to_string()).await?,
@@ -83,9 +83,11 @@ async fn talk(mesh: &Mesh, channel: &Channel, lines: &Lines, last: &mut Option<L
             }
             line = input.recv(), if !ending => match line {
                 None => ending = true,
-                Some(InputLine::TooLong) => eprintln!("note: not sent: longer than {LINE_BYTES_MAX} bytes"),
+                Some(InputLine::TooLong) => {
+                    tell(&format!("note: not sent: longer than {LINE_BYTES_MAX} bytes"));
+                }
                 Some(InputLine::Failed(why)) => {
-                    eprintln!("note: stdin cannot be read: {why}");
+                    tell(&format!("note: stdin cannot be read: {why}"));
                     ending = true;
                 }
                 Some(InputLine::Bytes(bytes)) => {
