@@ -25,7 +25,8 @@ pub struct Config {
     /// Up to this many members everyone links to everyone. Default 9: most meshes are small,
     /// and one hop is the best route. The mesh uses no more than `neighbors_high + 1`.
     pub full_mesh_members_max: usize,
-    /// Largest payload of a reliable message in bytes. Default and maximum 1 MiB.
+    /// Largest payload of a reliable message in bytes that this node publishes. Default and
+    /// maximum 1 MiB; at most a quarter of `retention_bytes`.
     pub max_message: usize,
     /// Whether batches are signed by their origin and checked by every receiver. Default on.
     /// Links are authenticated either way. All members of a mesh must agree.
@@ -34,13 +35,15 @@ pub struct Config {
     pub echo: bool,
     /// Bytes of messages kept to serve others, shared fairly by the origins. Default 64 MiB.
     pub retention_bytes: usize,
-    /// Bytes of messages that may wait for an earlier one to arrive. Default 16 MiB; when
-    /// full, the latest are dropped and pulled again.
+    /// Bytes of messages that may wait for an earlier one to arrive. Default 16 MiB, at least
+    /// `max_message`; when full, the latest are dropped and pulled again.
     pub hold_back_bytes: usize,
     /// Bytes of own messages that may be unacknowledged by some neighbor before `publish`
-    /// waits. Default 8 MiB (a guess: 80 MB/s at 100 ms).
+    /// waits. Default 8 MiB (a guess: 80 MB/s at 100 ms); from `max_message` to half of
+    /// `retention_bytes`.
     pub publish_window_bytes: usize,
-    /// Bytes of own messages that may wait for a first neighbor. Default 4 MiB (a guess).
+    /// Bytes of own messages that may wait for a first neighbor. Default 4 MiB (a guess); from
+    /// `max_message` to half of `retention_bytes`.
     pub held_alone_bytes: usize,
     /// Streams a node keeps positions of. Default 16 384; when full, new ones of strangers
     /// are refused and counted.
@@ -132,6 +135,36 @@ pub enum ConfigError {
         /// The largest it may be.
         max: usize,
     },
+    /// A value is over what another one leaves it.
+    #[error(
+        "{field} is {value}, it must be at most {share}{of}, which is {of_value}: lower it to {max} or raise {of}"
+    )]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The largest it may be with the other as it is.
+        max: usize,
+        /// The part of the other that it may be, as `half of `; empty is all of it.
+        share: &'static str,
+        /// The other field.
+        of: &'static str,
+        /// The other's value.
+        of_value: usize,
+    },
+    /// A value is under what another one asks for.
+    #[error("{field} is {value}, it must be at least {of}, which is {of_value}: raise it or lower {of}")]
+    TooSmall {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The other field.
+        of: &'static str,
+        /// The other's value.
+        of_value: usize,
+    },
 }
 
 /// Most neighbors that may be configured: beyond, connections cost more than they bring
@@ -191,15 +224,40 @@ impl Config {
                 Err(ConfigError::Range { field, value, min, max })
             }
         };
-        range("max_message", self.max_message, 1, limits::MESSAGE_MAX.min(self.retention_bytes / 4))?;
-        range("retention_bytes", self.retention_bytes, 1 << 16, 1 << 34)?;
-        range("hold_back_bytes", self.hold_back_bytes, self.max_message, 1 << 34)?;
-        range("publish_window_bytes", self.publish_window_bytes, self.max_message, self.retention_bytes / 2)?;
-        range("held_alone_bytes", self.held_alone_bytes, self.max_message, self.retention_bytes / 2)?;
+        let at_most = |field, value, share, max, of, of_value| {
+            if value <= max {
+                Ok(())
+            } else {
+                Err(ConfigError::TooLarge { field, value, max, share, of, of_value })
+            }
+        };
+        let at_least = |field, value, of, of_value| {
+            if value >= of_value { Ok(()) } else { Err(ConfigError::TooSmall { field, value, of, of_value }) }
+        };
+        let (retained, message) = (self.retention_bytes, self.max_message);
+        range("retention_bytes", retained, 1 << 16, 1 << 34)?;
+        range("max_message", message, 1, limits::MESSAGE_MAX)?;
+        at_most("max_message", message, "a quarter of ", retained / 4, "retention_bytes", retained)?;
+        range("hold_back_bytes", self.hold_back_bytes, 1, 1 << 34)?;
+        for (field, value) in [
+            ("hold_back_bytes", self.hold_back_bytes),
+            ("publish_window_bytes", self.publish_window_bytes),
+            ("held_alone_bytes", self.held_alone_bytes),
+        ] {
+            at_least(field, value, "max_message", message)?;
+        }
+        for (field, value) in
+            [("publish_window_bytes", self.publish_window_bytes), ("held_alone_bytes", self.held_alone_bytes)]
+        {
+            at_most(field, value, "half of ", retained / 2, "retention_bytes", retained)?;
+        }
         range("streams_max", self.streams_max, 16, 1 << 20)?;
-        range("channels_per_origin_max", self.channels_per_origin_max, 1, self.streams_max)?;
+        let channels = self.channels_per_origin_max;
+        range("channels_per_origin_max", channels, 1, 1 << 20)?;
+        at_most("channels_per_origin_max", channels, "", self.streams_max, "streams_max", self.streams_max)?;
         range("members_max", self.members_max, 2, 1 << 20)?;
-        range("dialable_high", self.dialable_high, high.min(NEIGHBORS_MAX), NEIGHBORS_MAX)?;
+        at_least("dialable_high", self.dialable_high, "neighbors_high", high)?;
+        range("dialable_high", self.dialable_high, 1, NEIGHBORS_MAX)?;
         range("passive_max", self.passive_max, 8, 1 << 12)?;
         range("candidates_max", self.candidates_max, 8, 1 << 16)?;
         range("full_mesh_members_max", self.full_mesh_members_max, 1, NEIGHBORS_MAX + 1)
@@ -235,9 +293,37 @@ mod tests {
         check(&|c| c.neighbors_low = 0, "low 0");
         check(&|c| c.neighbors_target = 13, "target 13");
         check(&|c| c.neighbors_high = 65, "<= 64");
-        check(&|c| c.dialable_high = 11, "dialable_high is 11, it must be 12");
+        check(
+            &|c| c.dialable_high = 11,
+            "dialable_high is 11, it must be at least neighbors_high, which is 12",
+        );
+        check(&|c| c.dialable_high = 65, "dialable_high is 65, it must be 1 to 64");
         check(&|c| c.max_message = 2 << 20, "max_message is 2097152");
         check(&|c| c.publish_window_bytes = 1, "publish_window_bytes");
         check(&|c| c.held_alone_bytes = 1 << 30, "held_alone_bytes");
+    }
+
+    #[test]
+    fn a_bound_set_by_another_value_names_that_value() {
+        let check = |change: &dyn Fn(&mut Config), text: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().to_string(), text);
+        };
+        check(
+            &|c| c.retention_bytes = 100_000,
+            "max_message is 1048576, it must be at most a quarter of retention_bytes, which is 100000: \
+             lower it to 25000 or raise retention_bytes",
+        );
+        check(
+            &|c| (c.retention_bytes, c.max_message) = (100_000, 25_000),
+            "publish_window_bytes is 8388608, it must be at most half of retention_bytes, which is 100000: \
+             lower it to 50000 or raise retention_bytes",
+        );
+        check(
+            &|c| c.hold_back_bytes = 1000,
+            "hold_back_bytes is 1000, it must be at least max_message, which is 1048576: \
+             raise it or lower max_message",
+        );
     }
 }

@@ -18,7 +18,7 @@ pub struct Published {
 #[non_exhaustive]
 pub enum PublishError {
     /// The message is over the limit of its lane.
-    #[error("the message has {size} bytes, the limit is {limit}: split it or raise the limit")]
+    #[error("the message has {size} bytes, one of its kind may have {limit}: split it")]
     TooLarge {
         /// Its size in bytes.
         size: usize,
