@@ -36,6 +36,12 @@ pub(crate) fn of_machine() -> Vec<IpAddr> {
     }
 }
 
+/// Whether a node listens at an address that its machine no longer has. Where the machine's
+/// addresses cannot be read, or there are none at all for a moment, nobody can tell.
+pub(crate) fn is_lost(listening: SocketAddr, of_machine: &[IpAddr]) -> bool {
+    !listening.ip().is_unspecified() && !of_machine.is_empty() && !of_machine.contains(&listening.ip())
+}
+
 /// Whether another machine could reach a node there. Link-local IPv6 needs a scope that means
 /// nothing on another machine.
 pub(crate) fn is_usable(ip: IpAddr) -> bool {
@@ -78,6 +84,20 @@ mod tests {
         let addresses = of_interfaces(ips, listening.parse().unwrap());
         let expected: Vec<SocketAddr> = expected.iter().map(|address| address.parse().unwrap()).collect();
         assert_eq!(addresses, expected);
+    }
+
+    #[test]
+    fn an_address_is_lost_when_the_machine_has_others_instead() {
+        let check = |listening: &str, machine: &[&str], lost: bool| {
+            let machine: Vec<IpAddr> = machine.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(is_lost(listening.parse().unwrap(), &machine), lost, "{listening} of {machine:?}");
+        };
+        check("192.0.2.7:4000", &["127.0.0.1", "192.0.2.7"], false);
+        check("192.0.2.7:4000", &["127.0.0.1"], true);
+        check("[2001:db8::7]:4000", &["127.0.0.1", "192.0.2.7"], true);
+        check("0.0.0.0:4000", &["127.0.0.1"], false);
+        check("[::]:4000", &["127.0.0.1"], false);
+        check("192.0.2.7:4000", &[], false);
     }
 
     #[test]

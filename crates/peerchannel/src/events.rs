@@ -139,6 +139,13 @@ pub enum MeshEvent {
         /// they could: the mesh still knows the last ones.
         addresses: Vec<SocketAddr>,
     },
+    /// After a change of the network: the machine no longer has the address this node was told to
+    /// listen at. Nobody reaches it, and it reaches nobody, until the address comes back. A node
+    /// that listens at all interfaces follows the network instead.
+    ListenAddressLost {
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// The propagation filter panicked; the message in hand went nowhere ([`Verdict::None`](crate::Verdict::None)).
     FilterPanicked,
     /// Something could not be kept because a limit was reached; counted in the statistics.
@@ -255,7 +262,7 @@ impl MeshEvent {
 pub fn neighbor_loss_text(loss: &NeighborLoss) -> String {
     let reason = |reason: &DisconnectReason| match reason {
         DisconnectReason::LeavingMesh => "leaving the mesh",
-        DisconnectReason::NotUsefulNeighbor => "not a useful neighbor",
+        DisconnectReason::NotUsefulNeighbor => "more links than wanted, this one is needed least",
         DisconnectReason::DuplicateNeighbor => "duplicate link",
         DisconnectReason::NodeTooSlow => "too slow",
         DisconnectReason::ProtocolViolation => "protocol violation",
@@ -335,6 +342,13 @@ impl fmt::Display for MeshEvent {
                 }
                 addresses.iter().try_for_each(|address| write!(f, " {address}"))
             }
+            Self::ListenAddressLost { address } => write!(
+                f,
+                "this machine no longer has the address {} that this node listens at: listen at \
+                 0.0.0.0:{port} or [::]:{port} to follow the network",
+                address.ip(),
+                port = address.port()
+            ),
             Self::FilterPanicked => f.write_str("the propagation filter panicked: a message went nowhere"),
             Self::Overloaded(what) => write!(f, "a limit was reached: {what}"),
             Self::Left => f.write_str("left the mesh"),

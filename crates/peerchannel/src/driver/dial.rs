@@ -130,7 +130,7 @@ async fn connect(node: &Arc<NodeState>, candidate: &Candidate) -> Result<Connect
     // What is left to say if every attempt is still waiting when the time is over.
     let address = candidate.addresses.first().copied();
     let why = match address {
-        Some(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        Some(_) => no_answer(),
         None => "it has no address".to_owned(),
     };
     let mut failed = Failed { address, failure: DialFailure::Unreachable(why) };
@@ -162,6 +162,10 @@ async fn connect(node: &Arc<NodeState>, candidate: &Candidate) -> Result<Connect
     Err(failed)
 }
 
+fn no_answer() -> String {
+    format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())
+}
+
 /// The failure to report of two: who answered wrongly says more than who did not answer.
 fn graver(before: Failed, address: SocketAddr, error: ConnectError) -> Failed {
     if matches!(before.failure, DialFailure::WrongNode(_)) {
@@ -169,6 +173,8 @@ fn graver(before: Failed, address: SocketAddr, error: ConnectError) -> Failed {
     }
     let failure = match error {
         ConnectError::WrongNode { actual, .. } => DialFailure::WrongNode(actual),
+        // The same thing, noticed by QUIC a moment before this node's own time is over.
+        ConnectError::NoAnswer { .. } => DialFailure::Unreachable(no_answer()),
         other => DialFailure::Unreachable(other.to_string()),
     };
     Failed { address: Some(address), failure }

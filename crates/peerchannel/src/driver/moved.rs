@@ -37,6 +37,14 @@ impl Driver {
         let addresses = self.look_around().unwrap_or_default();
         self.announce(Some(&addresses));
         self.registry.event(MeshEvent::NetworkChanged { addresses });
+        let (address, owns_port) = {
+            let state = self.node.state();
+            (state.local_address, state.owns_port)
+        };
+        if owns_port && addresses::is_lost(address, &addresses::of_machine()) {
+            tracing::warn!(%address, mesh = %self.facts.mesh_name, "the address this node listens at is gone");
+            self.registry.event(MeshEvent::ListenAddressLost { address });
+        }
         self.feed(Input::NetworkChanged);
     }
 
