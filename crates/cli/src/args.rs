@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use duration::parse_duration;
+use duration::parse_lease;
+pub(crate) use duration::{duration_text, parse_duration};
 pub(crate) use layers::{Settings, load};
 pub(crate) use mesh::{MeshOptions, Preset};
 
@@ -31,7 +32,8 @@ Try it:
   peerchannel chat kitchen --name ann --password-file kitchen.pass
   peerchannel chat kitchen --name bob --password-file kitchen.pass     (another terminal or machine)
 
-Exit status: 0 done, 1 it did not work, 2 the command line or a setting is wrong.
+Exit status: 0 done; 1 it did not work, which is also a file, an address or a password that cannot
+be used; 2 the command line, a variable or the --config file is wrong.
 Every mesh option can also be a variable (PEERCHANNEL_NAME=ann) or a line in the --config file
 (name = \"ann\"); options win over variables, variables over the file.";
 
@@ -145,7 +147,7 @@ pub(crate) struct PublishArgs {
     /// Only to nodes within N links (best effort), 0 to 64
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=64), conflicts_with = "volatile")]
     pub(crate) hops: Option<u32>,
-    /// Best effort, only worth something now: at most about 1 KiB, never queued
+    /// Best effort, only worth something now: at most 768 bytes, never queued
     #[arg(long)]
     pub(crate) volatile: bool,
     /// How long to wait for a first link, and at the end for acknowledgements
@@ -189,14 +191,17 @@ pub(crate) struct SubscribeArgs {
 #[command(after_help = "\
 One JSON object per line, events on stdout, commands on stdin:
   {\"cmd\":\"publish\",\"channel\":\"c\",\"payload\":\"text\",\"ref\":1}
-      also payload_base64, hops, volatile, key
+      also hops, volatile, key
   {\"cmd\":\"subscribe\",\"channel\":\"c\"}      starts subscribed to all; the first one replaces that; * is all
   {\"cmd\":\"unsubscribe\",\"channel\":\"c\"}
   {\"cmd\":\"direct\",\"to\":\"NODE\",\"payload\":\"text\"}
   {\"cmd\":\"members\"}  {\"cmd\":\"stats\"}  {\"cmd\":\"refresh\"}  {\"cmd\":\"leave\"}
-  {\"cmd\":\"metadata\",\"text\":\"out for lunch\"}  {\"cmd\":\"suspend\"}  {\"cmd\":\"resume\"}
+  {\"cmd\":\"metadata\",\"payload\":\"out for lunch\"}  {\"cmd\":\"suspend\"}  {\"cmd\":\"resume\"}
   {\"cmd\":\"filter\",\"channel\":\"c\",\"verdict\":\"none|local|remote|local_and_remote\",\"contains\":\"text\"}
+Wherever there is a payload it may be payload_base64 instead. Every command takes a `ref` of any
+kind, which comes back in its answer; with one, every command is answered.
 A malformed command is answered by an `error` event. The end of stdin does not leave the mesh.
+docs/json.md explains every command and event, and each of their fields.
 Messages that nobody had acknowledged when it left are named by `uncommitted` events, and the
 exit status is 1.")]
 pub(crate) struct NodeArgs {
@@ -277,7 +282,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "memory|FILE", default_value = "peerchannel-directory.db")]
     pub(crate) store: String,
     /// How long a registration lives without being refreshed; 1s to 24h
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_lease)]
     pub(crate) refresh: Option<Duration>,
     /// Nodes found here must not tell each other about third ones: the directory alone decides
     /// who links to whom

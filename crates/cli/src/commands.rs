@@ -12,6 +12,8 @@ mod resolver;
 mod subscribe;
 
 pub(crate) use self::chat::is_full_screen;
+#[cfg(test)]
+pub(crate) use self::node::words as node_request_words;
 use crate::args::{Command, KeyCommand, ResolverCommand, Settings};
 use crate::failure::Failure;
 use crate::signals::Stop;

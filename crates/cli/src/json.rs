@@ -1,17 +1,27 @@
 //! The JSON lines of `peerchannel node --json`: what stands on stdout, field by field.
 //!
-//! This is a contract with scripts: fields may be added, never renamed. Reasons are short
-//! words of this file; the sentence for people is in `detail`.
+//! This is a contract with scripts: fields may be added, never renamed. docs/json.md explains
+//! each of them, and `documented` sees to it that it names those of this file. Reasons are the
+//! short words of `words`; the sentence for people is in `detail`.
+
+#[cfg(test)]
+mod documented;
+mod words;
 
 use std::net::SocketAddr;
 
 use data_encoding::BASE64;
 use peerchannel::{
-    Direct, Epoch, Gap, GapReason, Incoming, IncomingDirect, LinkLoss, MemberInfo, MemberLoss, MemberStatus,
-    MeshEvent, MeshSize, MeshStats, Message, NeighborLoss, Refusal, neighbor_loss_text,
+    Direct, Epoch, Gap, Incoming, IncomingDirect, MemberInfo, MeshEvent, MeshSize, MeshStats, Message,
+    neighbor_loss_text,
 };
 use serde::Serialize;
 use serde_json::Value;
+
+pub(crate) use words::{
+    direct_error_word, direct_reason_word, publish_error_word, publish_reason_word, status_word,
+};
+use words::{gap_word, member_loss_word, neighbor_loss_word, refusal_word};
 
 /// One line on stdout.
 #[derive(Debug, Serialize)]
@@ -23,6 +33,8 @@ pub(crate) enum Line {
     Online,
     /// The last neighbor is gone.
     Offline,
+    /// Nobody was found since the start. Told once; the node goes on looking.
+    Alone { lasted_ms: u64, detail: String },
     /// A neighbor more.
     NeighborUp { node: String, addr: SocketAddr },
     /// A neighbor less.
@@ -50,6 +62,8 @@ pub(crate) enum Line {
     ResolverRecovered { resolver: String },
     /// The node did not run for a while: sleep, or a stopped process.
     Paused { lasted_ms: u64 },
+    /// The machine no longer has the address this node listens at: nobody reaches it.
+    ListenAddressLost { addr: SocketAddr, detail: String },
     /// The machine's network changed; where the node can be dialed now.
     NetworkChanged { addrs: Vec<SocketAddr> },
     /// A member more.
@@ -58,7 +72,7 @@ pub(crate) enum Line {
     MemberChanged {
         node: String,
         name: String,
-        #[serde(skip_serializing_if = "is_false")]
+        // Always there: false is how the end of a break is told.
         suspended: bool,
         #[serde(flatten)]
         metadata: Option<Metadata>,
@@ -97,9 +111,14 @@ pub(crate) enum Line {
         channel: String,
         epoch: u64,
         seq: u64,
+        // Each lane counts for itself.
+        lane: &'static str,
         // No neighbor has it yet: this node is offline.
         #[serde(skip_serializing_if = "is_false")]
         held: bool,
+        // This node's own filter kept it here: it has no number, and nobody else gets it.
+        #[serde(skip_serializing_if = "is_false")]
+        filtered: bool,
     },
     /// An own direct message arrived.
     DirectSent {
@@ -112,7 +131,15 @@ pub(crate) enum Line {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<Value>,
         error: &'static str,
+        // The cause, as narrow as it is known: `error` where that says it all.
+        reason: &'static str,
         detail: String,
+    },
+    /// A command that had a `ref`, and has no other answer, was carried out.
+    Ok {
+        #[serde(rename = "ref")]
+        reference: Value,
+        cmd: &'static str,
     },
     /// Who is there.
     Members {
@@ -141,7 +168,10 @@ pub(crate) enum Line {
     /// Counters.
     Stats(Box<StatsLine>),
     /// This node has left the mesh: the last line.
-    Left,
+    Left {
+        #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+        reference: Option<Value>,
+    },
 }
 
 /// A body: text where it is UTF-8.
@@ -285,10 +315,7 @@ impl Line {
             MeshEvent::MemberDown { node, name, reason } => Self::MemberDown {
                 node: node.to_string(),
                 name: name.as_str().to_owned(),
-                reason: match reason {
-                    MemberLoss::Left => "left",
-                    MemberLoss::Failed => "failed",
-                },
+                reason: member_loss_word(reason),
             },
             MeshEvent::Refused { node, address, reason } => Self::Refused {
                 node: node.map(|node| node.to_string()),
@@ -322,13 +349,16 @@ impl Line {
                 Self::MembersKnown { members: size.members, complete: size.complete }
             }
             MeshEvent::NetworkChanged { addresses } => Self::NetworkChanged { addrs: addresses },
+            MeshEvent::ListenAddressLost { address } => {
+                Self::ListenAddressLost { addr: address, detail: event.to_string() }
+            }
             MeshEvent::Uncommitted { channel, first, last } => Self::Uncommitted {
                 channel: channel.as_str().to_owned(),
                 epoch: epoch.get(),
                 first: first.get(),
                 last: last.get(),
             },
-            MeshEvent::Left => Self::Left,
+            MeshEvent::Left => Self::Left { reference: None },
             MeshEvent::Lagged(missed) => Self::Lagged { missed, what: "events" },
             MeshEvent::FilterPanicked | MeshEvent::Overloaded(_) => Self::error(None, "overload", &event),
             other => {
@@ -356,11 +386,7 @@ impl Line {
             epoch: gap.epoch.get(),
             first: gap.first.get(),
             last: gap.last.get(),
-            reason: match gap.reason {
-                GapReason::Gone => "gone",
-                GapReason::Filtered => "filtered",
-                GapReason::TimedOut => "timed_out",
-            },
+            reason: gap_word(gap.reason),
         }
     }
 
@@ -383,7 +409,17 @@ impl Line {
         error: &'static str,
         detail: &dyn std::fmt::Display,
     ) -> Self {
-        Self::Error { reference, error, detail: detail.to_string() }
+        Self::error_because(reference, error, error, detail)
+    }
+
+    /// The same where one `error` has several causes.
+    pub(crate) fn error_because(
+        reference: Option<Value>,
+        error: &'static str,
+        reason: &'static str,
+        detail: &dyn std::fmt::Display,
+    ) -> Self {
+        Self::Error { reference, error, reason, detail: detail.to_string() }
     }
 
     /// The answer to `members`.
@@ -453,48 +489,10 @@ impl MessageLine {
     }
 }
 
-/// A member's status in one word.
-pub(crate) const fn status_word(status: MemberStatus) -> &'static str {
-    match status {
-        MemberStatus::Alive => "alive",
-        MemberStatus::Left => "left",
-        MemberStatus::Failed => "failed",
-    }
-}
-
-fn refusal_word(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::BadCredential => "bad_credential",
-        Refusal::UnknownMesh => "unknown_mesh",
-        Refusal::Busy => "busy",
-        Refusal::Version => "version",
-        Refusal::Malformed => "malformed",
-        Refusal::TimedOut => "timed_out",
-        Refusal::WrongNode(_) => "wrong_node",
-        Refusal::Oneself => "oneself",
-        Refusal::NodeBusy => "node_busy",
-        Refusal::DuplicateNeighbor => "duplicate_neighbor",
-        Refusal::StaleEpoch => "stale_epoch",
-        Refusal::LeavingMesh => "leaving_mesh",
-        _ => "other",
-    }
-}
-
-fn neighbor_loss_word(loss: &NeighborLoss) -> &'static str {
-    match loss {
-        NeighborLoss::Disconnected(_) => "disconnected",
-        NeighborLoss::Dropped(_) => "dropped",
-        NeighborLoss::Lost(LinkLoss::TimedOut) => "timed_out",
-        NeighborLoss::Lost(LinkLoss::Reset) => "restarted",
-        NeighborLoss::Lost(LinkLoss::BadFrame(_)) => "bad_frame",
-        NeighborLoss::Lost(_) => "closed",
-        #[allow(unreachable_patterns)] // For the day the library adds one.
-        _ => "other",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use peerchannel::Refusal;
+
     use super::*;
 
     #[test]
@@ -503,11 +501,19 @@ mod tests {
         check(Line::Online, r#"{"event":"online"}"#);
         check(
             Line::error(Some(Value::from("r")), "malformed", &"no\nway"),
-            r#"{"event":"error","ref":"r","error":"malformed","detail":"no\nway"}"#,
+            r#"{"event":"error","ref":"r","error":"malformed","reason":"malformed","detail":"no\nway"}"#,
         );
         check(
-            Line::Published { reference: None, channel: "c".into(), epoch: 2, seq: 3, held: false },
-            r#"{"event":"published","channel":"c","epoch":2,"seq":3}"#,
+            Line::Published {
+                reference: None,
+                channel: "c".into(),
+                epoch: 2,
+                seq: 3,
+                lane: "local",
+                held: false,
+                filtered: false,
+            },
+            r#"{"event":"published","channel":"c","epoch":2,"seq":3,"lane":"local"}"#,
         );
         check(
             Line::Direct { from: "ab".into(), name: String::new(), body: Body::new(b"\xff") },

@@ -18,6 +18,7 @@ mod printable;
 mod session;
 mod signals;
 mod tuning;
+mod unsent;
 mod watch;
 
 use std::io::IsTerminal as _;

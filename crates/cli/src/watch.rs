@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use peerchannel::{Events, Mesh, MeshEvent, Refusal, ResolverInfo};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::args::duration_text;
 use crate::failure::Failure;
 use crate::notes::{Notes, WRONG_PASSWORD};
 
@@ -47,9 +48,29 @@ pub(crate) async fn watch(mesh: &Mesh, mut events: Events) -> Failure {
     }
 }
 
+/// How long a node that goes on looking is silent about having found nobody: most meshes are
+/// found within a second, and what multicast and directories take is over by then.
+pub(crate) const ALONE_TIME: Duration = Duration::from_secs(10);
+
+/// Resolves when nobody was found for [`ALONE_TIME`]; never if somebody is.
+pub(crate) async fn still_alone(mesh: &Mesh) {
+    if timeout(ALONE_TIME, mesh.wait_online()).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// The failure of a command that found nobody of a mesh, with what is known about why.
 pub(crate) async fn nobody(mesh: &Mesh, waited: Duration) -> Failure {
     let name = mesh.mesh_name();
+    Failure::runtime(format!(
+        "{}. Is a node running, with the same password, where --resolver looks? `peerchannel doctor {name}` \
+         may know more",
+        nobody_text(mesh, waited).await
+    ))
+}
+
+/// That nobody was found, and who was asked.
+pub(crate) async fn nobody_text(mesh: &Mesh, waited: Duration) -> String {
     let resolvers = mesh.status().await.map(|status| status.resolvers).unwrap_or_default();
     let asked: Vec<String> = resolvers
         .into_iter()
@@ -59,10 +80,10 @@ pub(crate) async fn nobody(mesh: &Mesh, waited: Duration) -> Failure {
             None => resolver,
         })
         .collect();
-    Failure::runtime(format!(
-        "nobody of the mesh {:?} was found within {waited:?}; asked: {}. Is a node running, with the same \
-         password, where --resolver looks? `peerchannel doctor {name}` may know more",
-        name.as_str(),
+    format!(
+        "nobody of the mesh {:?} was found within {}; asked: {}",
+        mesh.mesh_name().as_str(),
+        duration_text(waited),
         asked.join(", ")
-    ))
+    )
 }

@@ -89,6 +89,62 @@ fn a_local_message_goes_no_further_than_told() {
     assert_eq!(error["error"], "too_large", "{error}");
 }
 
+/// With a `ref` every command is answered, and an error says why in a word.
+#[test]
+fn every_command_with_a_reference_is_answered() {
+    let place = Place::new();
+    let mut ann = place.node("ann", &[]);
+    let id = ann.id();
+    let stranger = "ab".repeat(32);
+    let ask = |node: &mut Proc, answer: &str, command: Value| {
+        node.send(&command);
+        node.wait_from(0, answer, SOON, |event| event["ref"] == command["ref"]).event
+    };
+    let ok = |node: &mut Proc, command: Value| {
+        assert_eq!(ask(node, "ok", command.clone())["cmd"], command["cmd"]);
+    };
+    ok(&mut ann, json!({ "cmd": "subscribe", "channel": "c", "ref": 1 }));
+    ok(&mut ann, json!({ "cmd": "unsubscribe", "channel": "c", "ref": 2 }));
+    ok(&mut ann, json!({ "cmd": "filter", "channel": "c", "verdict": "none", "contains": "spam", "ref": 3 }));
+    ok(&mut ann, json!({ "cmd": "refresh", "ref": 4 }));
+    // Without one there is nothing to answer.
+    ann.send(&json!({ "cmd": "subscribe", "channel": "d" }));
+    ann.stats();
+    assert_eq!(ann.all("ok").len(), 4);
+
+    // What its own filter keeps is not on its way to anybody.
+    let publish = |payload: &str, reference| json!({ "cmd": "publish", "channel": "c", "payload": payload, "ref": reference });
+    let published = ask(&mut ann, "published", publish("spam", 5));
+    assert_eq!(
+        (&published["filtered"], &published["seq"], &published["held"]),
+        (&json!(true), &json!(0), &json!(null))
+    );
+    let published = ask(&mut ann, "published", publish("eggs", 6));
+    assert_eq!(
+        (&published["filtered"], &published["seq"], &published["held"]),
+        (&json!(null), &json!(1), &json!(true))
+    );
+    assert_eq!(published["lane"], "reliable");
+    let mut volatile = publish("now", 7);
+    volatile["volatile"] = json!(true);
+    assert_eq!(ask(&mut ann, "published", volatile.clone())["lane"], "volatile");
+
+    let why = |node: &mut Proc, command: Value, error: &str, reason: &str, part: &str| {
+        let answer = ask(node, "error", command);
+        assert_eq!((&answer["error"], &answer["reason"]), (&json!(error), &json!(reason)), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(part), "{answer}");
+    };
+    volatile["payload"] = json!("x".repeat(900));
+    volatile["ref"] = json!(8);
+    why(&mut ann, volatile, "too_large", "too_large", "900 bytes, one of its kind may have 768: split it");
+    let direct = |to: &str, payload: &str, reference| json!({ "cmd": "direct", "to": to, "payload": payload, "ref": reference });
+    why(&mut ann, direct(&id, "me", 9), "direct", "oneself", "this node itself");
+    why(&mut ann, direct(&stranger, "you", 10), "direct", "unknown_member", "no member with this id");
+    why(&mut ann, direct(&stranger, &"x".repeat(40_000), 11), "direct", "too_large", "32768");
+    let left = ask(&mut ann, "left", json!({ "cmd": "leave", "ref": 12 }));
+    assert_eq!(left["event"], "left");
+}
+
 #[test]
 fn a_direct_message_is_acknowledged_and_reaches_its_member_only() {
     let place = Place::new();

@@ -28,9 +28,39 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What a directory may be told: its protocol knows no other (limits `LEASE_MIN`, `LEASE_MAX`).
+const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+/// Parses the time a registration lives.
+pub(super) fn parse_lease(text: &str) -> Result<Duration, String> {
+    let lease = parse_duration(text)?;
+    if LEASE.contains(&lease) { Ok(lease) } else { Err("expected a time from 1s to 24h".into()) }
+}
+
+/// A time as it is typed.
+pub(crate) fn duration_text(time: Duration) -> String {
+    if time.is_zero() { "0s".to_owned() } else { format!("{time:?}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registration_lives_a_second_to_a_day() {
+        for good in ["1s", "10m", "24h"] {
+            assert!(parse_lease(good).is_ok(), "{good}");
+        }
+        for bad in ["0s", "999ms", "25h", "x"] {
+            assert!(parse_lease(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_time_is_zero_seconds() {
+        assert_eq!(duration_text(Duration::ZERO), "0s");
+        assert_eq!(duration_text(Duration::from_millis(1500)), "1.5s");
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {

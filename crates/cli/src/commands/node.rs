@@ -10,10 +10,13 @@ mod command;
 mod filter;
 mod inbox;
 mod publisher;
+#[cfg(test)]
+pub(crate) mod words;
 
+use std::pin::pin;
 use std::time::Duration;
 
-use peerchannel::{DirectError, Directs, Events, Mesh, MeshEvent, MetadataError, NodeId};
+use peerchannel::{Directs, Events, Mesh, MeshEvent, MetadataError, NodeId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,10 +29,12 @@ use self::publisher::PublishOrder;
 use crate::args::{NodeArgs, Settings};
 use crate::failure::Failure;
 use crate::input::{self, InputLine};
-use crate::json::Line;
+use crate::json::{Line, direct_error_word};
 use crate::output::{Closed, Lines};
 use crate::session;
 use crate::signals::Stop;
+use crate::unsent::unsent;
+use crate::watch::{ALONE_TIME, nobody_text, still_alone};
 
 /// Longest command: the largest message, each byte as a six-character escape, and the rest.
 const COMMAND_BYTES_MAX: usize = 6 * 1024 * 1024 + 64 * 1024;
@@ -57,6 +62,7 @@ pub(super) async fn run(args: NodeArgs, settings: &Settings, mut stop: Stop) -> 
         pending: None,
         sending: JoinSet::new(),
         rules: Rules::default(),
+        farewell: None,
         lines: lines.clone(),
         mesh,
     };
@@ -83,6 +89,8 @@ struct Node {
     pending: Option<PublishOrder>,
     sending: JoinSet<()>,
     rules: Rules,
+    // The `ref` of `leave`.
+    farewell: Option<Value>,
     lines: Lines,
 }
 
@@ -97,12 +105,20 @@ impl Node {
         };
         self.say(listening).await?;
         let publish = self.publish.clone();
+        let mesh = self.mesh.clone();
+        // Once told it is not polled any more.
+        let mut told_alone = false;
+        let mut alone = pin!(still_alone(&mesh));
         loop {
             tokio::select! {
                 Some(event) = self.events.next() => {
                     if let Some(line) = Line::from_event(event, self.mesh.epoch()) {
                         self.say(line).await?;
                     }
+                }
+                () = &mut alone, if !told_alone => {
+                    told_alone = true;
+                    self.tell_alone().await?;
                 }
                 Some(direct) = self.directs.next() => self.say(Line::from_direct(direct)).await?,
                 Some(_) = self.sending.join_next() => {}
@@ -123,6 +139,13 @@ impl Node {
                 incoming = self.inbox.next() => self.say(Line::from_incoming(incoming)).await?,
             }
         }
+    }
+
+    /// Says that nobody was found.
+    async fn tell_alone(&self) -> Result<(), Closed> {
+        let lasted_ms = u64::try_from(ALONE_TIME.as_millis()).unwrap_or(u64::MAX);
+        let detail = nobody_text(&self.mesh, ALONE_TIME).await;
+        self.say(Line::Alone { lasted_ms, detail }).await
     }
 
     async fn say(&self, line: Line) -> Result<(), Closed> {
@@ -150,16 +173,14 @@ impl Node {
         };
         match command {
             Command::Publish(message) => self.pending = Some(PublishOrder { message, reference }),
-            Command::Subscribe(channel) => {
-                if let Err(why) = self.inbox.subscribe(&channel) {
-                    self.fail(reference, "subscribe", &why).await?;
-                }
-            }
-            Command::Unsubscribe(channel) => {
-                if let Err(why) = self.inbox.unsubscribe(&channel) {
-                    self.fail(reference, "unsubscribe", &why).await?;
-                }
-            }
+            Command::Subscribe(channel) => match self.inbox.subscribe(&channel) {
+                Ok(()) => self.done(reference, "subscribe").await?,
+                Err(why) => self.fail(reference, "subscribe", &why).await?,
+            },
+            Command::Unsubscribe(channel) => match self.inbox.unsubscribe(&channel) {
+                Ok(()) => self.done(reference, "unsubscribe").await?,
+                Err(why) => self.fail(reference, "unsubscribe", &why).await?,
+            },
             Command::Direct { to, payload } => self.direct(reference, to, payload).await?,
             Command::Members => match (self.mesh.members().await, self.mesh.size().await) {
                 (Ok(members), Ok(size)) => self.say(Line::members(reference, &members, size)).await?,
@@ -190,19 +211,35 @@ impl Node {
                     } else {
                         self.mesh.set_filter(self.rules.clone()).await
                     };
-                    if let Err(left) = set {
-                        self.fail(reference, "left", &left).await?;
+                    // Whoever wants to know when it holds waits until the mesh has come to it.
+                    let set = match (set, &reference) {
+                        (Ok(()), Some(_)) => self.mesh.size().await.map(|_| ()),
+                        (set, _) => set,
+                    };
+                    match set {
+                        Ok(()) => self.done(reference, "filter").await?,
+                        Err(left) => self.fail(reference, "left", &left).await?,
                     }
                 }
             },
-            Command::Refresh => {
-                if let Err(left) = self.mesh.refresh().await {
-                    self.fail(reference, "left", &left).await?;
-                }
+            Command::Refresh => match self.mesh.refresh().await {
+                Ok(()) => self.done(reference, "refresh").await?,
+                Err(left) => self.fail(reference, "left", &left).await?,
+            },
+            Command::Leave => {
+                self.farewell = reference;
+                return Ok(true);
             }
-            Command::Leave => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Says that a command was carried out, to whoever wants to know.
+    async fn done(&self, reference: Option<Value>, cmd: &'static str) -> Result<(), Closed> {
+        match reference {
+            Some(reference) => self.say(Line::Ok { reference, cmd }).await,
+            None => Ok(()),
+        }
     }
 
     async fn fail(
@@ -225,7 +262,10 @@ impl Node {
         self.sending.spawn(async move {
             let line = match mesh.send_direct(to, payload).await {
                 Ok(()) => Line::DirectSent { reference, to: to.to_string() },
-                Err(error) => Line::error(reference, direct_word(&error), &error),
+                Err(error) => {
+                    let (reason, detail) = unsent(&mesh, to, &error).await;
+                    Line::error_because(reference, direct_error_word(&error), reason, &detail)
+                }
             };
             // Nobody reads: the whole node ends for that.
             let _ = lines.line(line.text()).await;
@@ -235,7 +275,7 @@ impl Node {
 
     /// Says goodbye and the last lines.
     async fn end(self, ended: Result<(), Closed>, publisher: JoinHandle<()>) -> Result<(), Failure> {
-        let Self { mesh, mut events, publish, pending, mut sending, lines, .. } = self;
+        let Self { mesh, mut events, publish, pending, mut sending, farewell, lines, .. } = self;
         // What was asked for before `leave` is published before, unless it takes too long.
         let drain = async {
             if let Some(order) = pending {
@@ -254,8 +294,12 @@ impl Node {
             if let MeshEvent::Uncommitted { first, last, .. } = &event {
                 lost = lost.saturating_add(last.get().saturating_sub(first.get()).saturating_add(1));
             }
+            let line = match event {
+                MeshEvent::Left => Some(Line::Left { reference: farewell.clone() }),
+                event => Line::from_event(event, mesh.epoch()),
+            };
             if writable
-                && let Some(line) = Line::from_event(event, mesh.epoch())
+                && let Some(line) = line
                 && timeout(Duration::from_millis(50), lines.line(line.text())).await.is_err()
             {
                 writable = false;
@@ -269,12 +313,5 @@ impl Node {
                 "left before anybody acknowledged {lost} messages: they may be lost"
             ))),
         }
-    }
-}
-
-const fn direct_word(error: &DirectError) -> &'static str {
-    match error {
-        DirectError::Left(_) => "left",
-        _ => "direct",
     }
 }

@@ -4,6 +4,7 @@ use peerchannel::{Channel, Mesh, NodeId, Published};
 
 use crate::commands::look::{Listing, members_table, status_table};
 use crate::failure::with_causes;
+use crate::unsent::unsent;
 
 pub(super) const HELP: &str = "\
 /members          who is here
@@ -96,7 +97,7 @@ pub(super) async fn act(mesh: &Mesh, channel: &Channel, line: &str) -> Outcome {
             Err(why) => why,
             Ok(node) => match mesh.send_direct(node, text.to_owned()).await {
                 Ok(()) => format!("(to {to}) {text}"),
-                Err(error) => format!("not sent to {to}: {}", with_causes(&error)),
+                Err(error) => format!("not sent to {to}: {}", unsent(mesh, node, &error).await.1),
             },
         }),
         Typed::Away(text) => {

@@ -1,12 +1,12 @@
 //! Publishing for `node --json`: in the order of the commands, waiting where the mesh waits.
 
-use peerchannel::{Channel, Mesh, PublishError, PublishRejection};
+use peerchannel::{Channel, Mesh, PublishError};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::command::{Publish, PublishLane};
-use crate::json::Line;
+use crate::json::{Line, publish_error_word, publish_reason_word};
 use crate::output::Lines;
 
 /// Messages that may wait to be published: few, since each may be as large as a message.
@@ -26,12 +26,18 @@ pub(super) fn start(mesh: Mesh, lines: Lines) -> (mpsc::Sender<PublishOrder>, Jo
         while let Some(PublishOrder { message, reference }) = orders.recv().await {
             let channel = mesh.channel(&message.channel);
             let reliable = message.lane == PublishLane::Reliable;
+            let lane = lane_word(&message.lane);
             let line = match publish(&channel, message).await {
                 Ok((channel, epoch, seq)) => {
-                    let held = reliable && !mesh.is_online();
-                    Line::Published { reference, channel, epoch, seq, held }
+                    // The library numbers from 1; a reliable message that its filter kept has no number.
+                    let filtered = seq == 0;
+                    let held = reliable && !filtered && !mesh.is_online();
+                    Line::Published { reference, channel, epoch, seq, lane, held, filtered }
                 }
-                Err(error) => Line::error(reference, word(&error), &error),
+                Err(error) => {
+                    let (word, reason) = (publish_error_word(&error), publish_reason_word(&error));
+                    Line::error_because(reference, word, reason, &error)
+                }
             };
             if lines.line(line.text()).await.is_err() {
                 return;
@@ -60,14 +66,11 @@ async fn publish(channel: &Channel, message: Publish) -> Result<(String, u64, u6
     Ok((name, epoch.get(), sequence.get()))
 }
 
-const fn word(error: &PublishError) -> &'static str {
-    match error {
-        PublishError::Name(_) => "name",
-        PublishError::Rejected(PublishRejection::TooLarge { .. }) | PublishError::DatagramTooLarge { .. } => {
-            "too_large"
-        }
-        PublishError::Rejected(PublishRejection::HeldFull { .. }) => "held_full",
-        PublishError::Left(_) => "left",
-        _ => "publish",
+/// The lane as `message` names it.
+fn lane_word(lane: &PublishLane) -> &'static str {
+    match lane {
+        PublishLane::Reliable => "reliable",
+        PublishLane::Local { .. } => "local",
+        PublishLane::Volatile { .. } => "volatile",
     }
 }
