@@ -1,7 +1,8 @@
 //! The `peerchannel` command: a mesh for people at a terminal and for scripts.
 //!
 //! Human output goes to stdout, the log to stderr; `--json` gives one object per line.
-//! Status 0: done. 1: it did not work. 2: the command line or a setting is wrong.
+//! Status 0: done. 1: it did not work, which is also a file, an address or a password that cannot
+//! be used. 2: the command line, a variable or the configuration file is wrong.
 
 // They panic where nobody reads; `output` has what does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -12,6 +13,7 @@ mod credential;
 mod failure;
 mod input;
 mod json;
+mod loopback;
 mod notes;
 mod output;
 mod printable;

@@ -77,6 +77,7 @@ impl Notes {
             | MeshEvent::Unreachable { .. }
             | MeshEvent::ResolverFailed { .. }
             | MeshEvent::ResolverRecovered { .. }
+            | MeshEvent::ListenAddressLost { .. }
             | MeshEvent::Overloaded(_)
             | MeshEvent::Lagged(_) => event.to_string(),
             _ => return None,

@@ -53,6 +53,9 @@ async fn prepare(
         join = join.allow_weak_password();
     }
     if let Some(name) = options.name {
+        if name.is_empty() {
+            return Err(Failure::usage("--name \"\" is empty: leave it out to show none, or give one"));
+        }
         peerchannel::MemberName::new(&name)
             .map_err(|error| Failure::usage(format!("--name {name:?}: {error}")))?;
         join = join.name(name);
@@ -104,6 +107,8 @@ fn config(options: &MeshOptions, settings: &Settings) -> Config {
 /// Says goodbye, within 2 s.
 pub(crate) async fn leave(mesh: &Mesh) {
     if timeout(LEAVE_TIME, mesh.leave()).await.is_err() {
-        tracing::warn!("leaving took too long: the others will notice by themselves");
+        // As where all leave at once: nobody is left to say goodbye to. What may be lost is told
+        // by the mesh, message by message.
+        tracing::info!("nobody answered the goodbye in time: the others notice by themselves");
     }
 }

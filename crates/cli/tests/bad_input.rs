@@ -30,6 +30,7 @@ fn mesh_and_member_names_are_checked() {
     check(&["a\nb", "--open"], 2, &["mesh name \"a\\nb\""]);
     check(&["m", "--open", "--name", &"n".repeat(65)], 2, &["--name \"nnn", "64"]);
     check(&["m", "--open", "--name", "a\u{7}b"], 2, &["--name"]);
+    check(&["m", "--open", "--name", ""], 2, &["--name \"\" is empty"]);
 }
 
 /// A full disk or a reader that went away takes the words, not the exit status.

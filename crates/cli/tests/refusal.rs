@@ -55,3 +55,14 @@ fn a_wrong_password_is_refused_on_both_sides_and_learns_nothing() {
     }
     assert!(!ann.all("member_up").iter().any(|event| event["node"] == json!(id)));
 }
+
+/// A chat with nothing to say does not end as if it had been let in.
+#[test]
+fn a_silent_chat_with_a_wrong_password_fails() {
+    let place = Place::new();
+    let ann = place.node("ann", &[]);
+    let wrong = place.secret("wrong", "copper lantern misty walnut fable drum");
+    let mut chat = common::peerchannel(["chat", "m", "--listen", "127.0.0.1:0", "--resolver"]);
+    chat.arg(format!("static:{}", ann.addr())).arg("--password-file").arg(wrong);
+    common::run(chat, "", ONLINE).expect(1, &["your password is not the one of this mesh"]);
+}

@@ -22,6 +22,7 @@ use self::payload::{Clock, Phase};
 use crate::args::DemoArgs;
 use crate::commands::key::random_passphrase;
 use crate::failure::{Failure, with_causes};
+use crate::loopback;
 use crate::output::say;
 use crate::session;
 use crate::signals::Stop;
@@ -66,6 +67,11 @@ const NAMES: [&str; 12] =
 
 /// Runs the demo. The error says what was not as promised.
 pub(super) async fn run(args: &DemoArgs, mut stop: Stop) -> Result<(), Failure> {
+    // Without it the demo would look for its own nodes until the time is over.
+    loopback::echo_v4().map_err(|error| {
+        let advice = loopback::advice();
+        Failure::runtime(format!("UDP does not work on 127.0.0.1 ({error}), which the demo needs: {advice}"))
+    })?;
     let time = TIME_LIMIT + TIME_PER_NODE * u32::from(args.nodes);
     let limit = tokio::time::Instant::now() + time;
     tokio::select! {

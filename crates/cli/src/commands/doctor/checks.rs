@@ -2,7 +2,7 @@
 //! host names that were given.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,15 +10,13 @@ use peerchannel::resolver::{ResolverUri, parse_resolver_uri};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Finding;
+use crate::loopback::{self, ECHO_TIME};
 
 /// What the transport asks the system for (its `socket_buffer`).
 const BUFFER_WANTED: usize = 2 << 20;
 
 /// Less than this loses packets of a burst even on a local network (a guess).
 const BUFFER_MIN: usize = 400 << 10;
-
-/// How long a packet to ourselves may take.
-const ECHO_TIME: Duration = Duration::from_millis(500);
 
 /// The group of mDNS (RFC 6762 section 3).
 const MDNS_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -38,28 +36,17 @@ pub(super) fn sockets(listen: Option<SocketAddr>) -> Finding {
             "cannot listen on {listen}: {error}; stop the program that uses it, or choose another --listen"
         ));
     }
-    let v4 = echo(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let v6 = echo(SocketAddr::from((Ipv6Addr::LOCALHOST, 0)));
-    match (v4, v6) {
+    match (loopback::echo_v4(), loopback::echo_v6()) {
         (Ok(()), Ok(())) => Finding::Ok("UDP works on 127.0.0.1 and ::1".into()),
         (Ok(()), Err(error)) => Finding::Ok(format!("UDP works on 127.0.0.1; no IPv6 here ({error})")),
-        (Err(error), Ok(())) => Finding::Warn(format!(
-            "UDP works on ::1 only, 127.0.0.1 fails ({error}): is a firewall in the way?"
-        )),
+        (Err(error), Ok(())) => {
+            Finding::Warn(format!("UDP works on ::1 only, 127.0.0.1 fails ({error}): {}", loopback::advice()))
+        }
         (Err(error), Err(_)) => Finding::Fail(format!(
-            "UDP does not work on this machine's own addresses ({error}): allow UDP in the local firewall"
+            "UDP does not work on this machine's own addresses ({error}): {}",
+            loopback::advice()
         )),
     }
-}
-
-/// A packet from a socket to itself.
-fn echo(address: SocketAddr) -> io::Result<()> {
-    let socket = UdpSocket::bind(address)?;
-    socket.set_read_timeout(Some(ECHO_TIME))?;
-    socket.send_to(b"peerchannel", socket.local_addr()?)?;
-    let mut buffer = [0; 32];
-    let (length, _) = socket.recv_from(&mut buffer)?;
-    if &buffer[..length] == b"peerchannel" { Ok(()) } else { Err(io::Error::other("another packet came")) }
 }
 
 /// How much the system buffers for a UDP socket.

@@ -6,7 +6,7 @@ use peerchannel::{Mesh, MeshEvent, Refusal};
 use tokio::time::{Instant, timeout_at};
 
 use super::Finding;
-use crate::args::{MeshOptions, Settings};
+use crate::args::{MeshOptions, Settings, duration_text};
 use crate::failure::Failure;
 use crate::session;
 use crate::signals::Stop;
@@ -79,7 +79,8 @@ async fn watch(mesh: &Mesh, mut deadline: Instant, patience: Duration) -> Vec<Fi
         return findings;
     }
     findings.push(Finding::Fail(format!(
-        "nobody answered within {patience:?}: is another node running, and does --resolver look where it is?"
+        "nobody answered within {}: is another node running, and does --resolver look where it is?",
+        duration_text(patience)
     )));
     findings
 }
