@@ -170,12 +170,12 @@ impl<R: FnMut() -> Option<BTreeSet<IpAddr>>> Interfaces<R> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::sync::mpsc::{Receiver, Sender, channel};
     use tokio::task::JoinHandle;
 
     use super::*;
 
-    impl Source for UnboundedReceiver<io::Result<()>> {
+    impl Source for Receiver<io::Result<()>> {
         async fn changed(&mut self) -> io::Result<()> {
             match self.recv().await {
                 Some(event) => event,
@@ -187,7 +187,7 @@ mod tests {
     /// A machine whose addresses the test sets, and a task that watches them.
     struct Machine {
         addresses: Arc<Mutex<Option<BTreeSet<IpAddr>>>>,
-        events: UnboundedSender<io::Result<()>>,
+        events: Sender<io::Result<()>>,
         told: watch::Receiver<u64>,
         watching: JoinHandle<io::Error>,
     }
@@ -195,7 +195,7 @@ mod tests {
     impl Machine {
         fn new(addresses: &[&str]) -> Self {
             let addresses = Arc::new(Mutex::new(Some(set(addresses))));
-            let (events, mut source) = unbounded_channel();
+            let (events, mut source) = channel(16);
             let (changes, told) = watch::channel(0);
             let shared = addresses.clone();
             let watching = tokio::spawn(async move {
@@ -208,7 +208,7 @@ mod tests {
         /// The system says that something changed; waits for so many milliseconds.
         async fn has(&self, addresses: &[&str], then_ms: u64) -> u64 {
             *self.addresses.lock().unwrap() = Some(set(addresses));
-            self.events.send(Ok(())).unwrap();
+            self.events.try_send(Ok(())).unwrap();
             self.after(then_ms).await
         }
 
@@ -275,7 +275,7 @@ mod tests {
         let machine = Machine::new(&["192.0.2.7"]);
         tokio::task::yield_now().await;
         assert_eq!(machine.has(&["192.0.2.8"], 100).await, 0);
-        machine.events.send(Err(io::Error::other("no room"))).unwrap();
+        machine.events.try_send(Err(io::Error::other("no room"))).unwrap();
         assert_eq!(machine.after(1).await, 1);
         assert_eq!(machine.watching.await.unwrap().to_string(), "no room");
     }
@@ -285,7 +285,7 @@ mod tests {
         let machine = Machine::new(&["192.0.2.7"]);
         tokio::task::yield_now().await;
         *machine.addresses.lock().unwrap() = None;
-        machine.events.send(Ok(())).unwrap();
+        machine.events.try_send(Ok(())).unwrap();
         assert_eq!(machine.after(60_000).await, 0);
     }
 }
