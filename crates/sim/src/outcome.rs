@@ -47,6 +47,8 @@ pub struct Outcome {
     pub bytes_per_node_s: Distribution,
     /// The mean of it by what was sent.
     pub bytes_by_kind: BTreeMap<String, f64>,
+    /// Frames sent in all, by what they were; keep-alives and acknowledgements are packets.
+    pub frames_by_kind: BTreeMap<String, u64>,
     /// From a crash to each then neighbor's notice, in s.
     pub crash_seen_by_neighbor_s: Distribution,
     /// From a crash to the member-failed event at each other node that told one, in s.

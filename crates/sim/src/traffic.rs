@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Probes,
     /// Member records.
     Members,
+    /// Comparing member tables, asking for records, and doubts.
+    Comparisons,
+    /// Telling of nodes that can be dialed.
+    Shuffles,
     /// Comparing and announcing positions.
     Digests,
     /// Pulls and their refusals.
@@ -46,6 +50,8 @@ pub(crate) const NAMES: [&str; KINDS] = [
     "links",
     "probes",
     "members",
+    "comparisons",
+    "shuffles",
     "digests",
     "repair",
     "positions",
@@ -65,6 +71,10 @@ impl Kind {
             | ControlFrame::Probe { .. }
             | ControlFrame::ProbeResult { .. } => Self::Probes,
             ControlFrame::Members(_) => Self::Members,
+            ControlFrame::MemberDigest(_) | ControlFrame::MemberPull(_) | ControlFrame::MemberDoubt(_) => {
+                Self::Comparisons
+            }
+            ControlFrame::Shuffle(_) => Self::Shuffles,
             ControlFrame::Digest(_) | ControlFrame::Announce(_) => Self::Digests,
             ControlFrame::Pull(_) | ControlFrame::Gone(_) | ControlFrame::NotFromMe(_) => Self::Repair,
             ControlFrame::Ack(_) => Self::Positions,

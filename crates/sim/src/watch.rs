@@ -45,6 +45,8 @@ pub(crate) struct Watch {
     pub(crate) rate: Meter,
     /// Bytes sent by kind, in all.
     pub(crate) sent: [u64; KINDS],
+    /// Frames sent by kind, in all.
+    pub(crate) frames: [u64; KINDS],
     /// Time that nodes ran, in ns, of lives that are over.
     pub(crate) uptime: u128,
     pub(crate) false_events: u64,

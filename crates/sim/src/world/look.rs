@@ -400,12 +400,12 @@ impl World {
     }
 }
 
-/// Bytes by the name of their kind, those that are none left out.
+/// Bytes or frames by the name of their kind, those that are none left out.
 pub(super) fn by_kind(sent: &[u64; KINDS]) -> BTreeMap<String, u64> {
     NAMES
         .iter()
         .zip(sent)
-        .filter(|(_, bytes)| **bytes > 0)
-        .map(|(name, bytes)| ((*name).to_owned(), *bytes))
+        .filter(|(_, count)| **count > 0)
+        .map(|(name, count)| ((*name).to_owned(), *count))
         .collect()
 }

@@ -191,6 +191,7 @@ impl World {
         let packet = self.packets.insert(Packet { to: end.other(), sent: leaves, content });
         self.queue.push(arrives, there, Event::Arrive(packet));
         self.account(host, kind, total);
+        self.watch.frames[kind as usize] += 1;
         self.account(there, Kind::Acknowledge, acks * ACK_PACKET);
         self.watch.write(5, now, host, bytes << 8 | kind as u64);
     }

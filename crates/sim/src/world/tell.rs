@@ -45,6 +45,7 @@ impl World {
                 .into_iter()
                 .map(|(name, bytes)| (name, per(bytes, seconds_up)))
                 .collect(),
+            frames_by_kind: by_kind(&watch.frames),
             crash_seen_by_neighbor_s: watch.crash_seen_by_neighbor.summary(),
             crash_seen_s: watch.crash_seen.summary(),
             crash_seen_by_all_s: crash_seen_by_all.summary(),
