@@ -235,7 +235,7 @@ impl Node {
                 if linked || self.members.is_complete() {
                     self.hear_of_member(now, &address);
                 }
-                self.reservoir.remember(&address, now);
+                self.reservoir.remember(&record, now);
             }
             self.member_places_changed(now);
         } else {

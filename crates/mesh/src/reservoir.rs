@@ -7,10 +7,9 @@
 //! linked, and the comparison of tables does the rest (docs/protocol.md section 3.11).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerchannel_wire::{LinkKind, NodeAddress, NodeId};
+use peerchannel_wire::{LinkKind, MemberRecord, NodeId};
 
 use crate::chance::Chance;
 use crate::input::Candidate;
@@ -20,10 +19,10 @@ use crate::time::Time;
 use crate::timers::Timer;
 
 /// Members remembered: of two halves that lived together each remembers a hundred of the
-/// other. About 25 KB.
+/// other. About 10 KB beside their records, which the member table has too while it is complete.
 pub(crate) const RESERVOIR_MAX: usize = 256;
 
-/// Addresses kept of each.
+/// Most addresses that are dialed of each.
 const ADDRESSES_MAX: usize = 4;
 
 /// Pause between two dials while nothing is wrong.
@@ -59,8 +58,7 @@ const LOSSES_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Past {
-    node: NodeId,
-    addresses: Vec<SocketAddr>,
+    record: MemberRecord,
     failures: u32,
     not_before: Time,
     dialing: bool,
@@ -104,23 +102,21 @@ impl Reservoir {
         })
     }
 
-    /// A member that was seen alive, with where it can be dialed.
-    pub(crate) fn remember(&mut self, address: &NodeAddress, now: Time) {
-        let key = self.key(address.node());
-        let addresses: Vec<SocketAddr> = address.addresses().iter().copied().take(ADDRESSES_MAX).collect();
+    /// A member that was seen alive, and says where it can be dialed.
+    pub(crate) fn remember(&mut self, record: &MemberRecord, now: Time) {
+        let key = self.key(record.facts().node);
+        let full = self.table.len() >= RESERVOIR_MAX;
         if let Some(past) = self.table.get_mut(&key) {
-            (past.addresses, past.failures, past.not_before) = (addresses, 0, now);
+            (past.record, past.failures, past.not_before) = (record.clone(), 0, now);
             return;
         }
-        let full = self.table.len() >= RESERVOIR_MAX;
         if full && self.table.last_key_value().is_some_and(|(last, _)| *last < key) {
             return;
         }
         if full {
             self.table.pop_last();
         }
-        let node = address.node();
-        let past = Past { node, addresses, failures: 0, not_before: now, dialing: false };
+        let past = Past { record: record.clone(), failures: 0, not_before: now, dialing: false };
         self.table.insert(key, past);
     }
 
@@ -190,12 +186,14 @@ impl Reservoir {
 
     /// Whom to dial now: a random one of those for whom `wanted` says so.
     fn next(&mut self, now: Time, chance: &mut Chance, wanted: impl Fn(NodeId) -> bool) -> Option<Candidate> {
-        let ready = |past: &Past| !past.dialing && past.not_before <= now && wanted(past.node);
+        let ready = |past: &Past| !past.dialing && past.not_before <= now && wanted(past.record.facts().node);
         let keys: Vec<u64> = self.table.iter().filter(|(_, past)| ready(past)).map(|(key, _)| *key).collect();
         let key = *chance.sample(keys, 1).first()?;
         let past = self.table.get_mut(&key)?;
+        let address = past.record.address()?;
         past.dialing = true;
-        Some(Candidate { node: Some(past.node), addresses: past.addresses.clone() })
+        let addresses = address.addresses().iter().copied().take(ADDRESSES_MAX).collect();
+        Some(Candidate { node: Some(address.node()), addresses })
     }
 }
 
@@ -240,12 +238,17 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use peerchannel_wire::{Epoch, MemberFacts, MemberName, Signature};
+
     use super::*;
 
-    fn address(n: u16) -> NodeAddress {
+    fn record(n: u16) -> MemberRecord {
         let mut id = [0; 32];
         id[..2].copy_from_slice(&n.to_be_bytes());
-        NodeAddress::new(NodeId::from_bytes(id), [([127, 0, 0, 1], 1 + n).into()]).unwrap()
+        let (node, epoch) = (NodeId::from_bytes(id), Epoch::new(1).unwrap());
+        let addresses = vec![([127, 0, 0, 1], 1 + n).into()];
+        let facts = MemberFacts { addresses, ..MemberFacts::new(node, epoch, 0, MemberName::default()) };
+        facts.unsigned().sign(Signature::from_bytes([0; 64]))
     }
 
     #[test]
@@ -258,12 +261,12 @@ mod tests {
                 for n in 0..2000 {
                     // The later half is seen once, the earlier again and again.
                     if round == 0 || n < 1000 {
-                        reservoir.remember(&address(n), Time::ZERO);
+                        reservoir.remember(&record(n), Time::ZERO);
                     }
                 }
             }
             assert_eq!(reservoir.table.len(), RESERVOIR_MAX);
-            let first = |past: &&Past| past.addresses[0].port() <= 1000;
+            let first = |past: &&Past| past.record.facts().addresses[0].port() <= 1000;
             early += reservoir.table.values().filter(first).count();
         }
         assert!((2300..2820).contains(&early), "{early} of {}", 20 * RESERVOIR_MAX);
@@ -273,8 +276,8 @@ mod tests {
     fn the_dead_are_dialed_ever_less_and_those_that_left_never() {
         let mut chance = Chance::fork([0; 32], 0);
         let mut reservoir = Reservoir::new(&mut chance);
-        reservoir.remember(&address(1), Time::ZERO);
-        let node = address(1).node();
+        reservoir.remember(&record(1), Time::ZERO);
+        let node = record(1).facts().node;
         let (mut now, mut dials) = (Time::ZERO, 0);
         while now < Time::ZERO + Duration::from_secs(36_000) {
             if reservoir.next(now, &mut chance, |_| true).is_some() {
@@ -284,7 +287,7 @@ mod tests {
             now = now + Duration::from_secs(30);
         }
         assert!((10..25).contains(&dials), "{dials} in ten hours");
-        reservoir.remember(&address(1), now);
+        reservoir.remember(&record(1), now);
         reservoir.forget(node);
         assert!(reservoir.next(now, &mut chance, |_| true).is_none());
     }
