@@ -50,7 +50,7 @@ pub(crate) struct Debt {
 
 impl Debt {
     /// The neighbor told it itself.
-    pub(crate) fn settle(&mut self, node: NodeId) {
+    fn settle(&mut self, node: NodeId) {
         self.fresh.remove(&node);
         self.missing.remove(&node);
     }
@@ -73,6 +73,13 @@ impl Link {
 }
 
 impl Node {
+    /// A neighbor told of a member itself: it is owed nothing of it.
+    pub(crate) fn settle(&mut self, id: LinkId, node: NodeId) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.debt.settle(node);
+        }
+    }
+
     /// Tells all neighbors of a member, as it then stands, but the one it comes from.
     pub(crate) fn spread(&mut self, now: Time, node: NodeId, except: Option<LinkId>) {
         for id in self.links.flooding_ids() {

@@ -16,18 +16,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use peerchannel_wire::{
-    Epoch, Member, MemberFacts, MemberMark, MemberName, MemberRecord, MemberStatus, MemberSum, MeshId, NodeId,
-};
+use peerchannel_wire::{Epoch, Member, MemberMark, MemberName, MemberStatus, MemberSum, MeshId, NodeId};
 
+use crate::table::{Row, Table};
 use crate::time::Time;
 
 /// How long it is remembered that a member left or failed, so that old news of it does not
 /// bring it back. A guess: longer than any gossip is under way.
 pub(crate) const TOMBSTONE_LIFETIME: Duration = Duration::from_secs(600);
-
-/// Those gone for longer are no longer compared: each node forgets them in its own time.
-const COMPARED_AFTER_END: Duration = Duration::from_secs(60);
 
 /// Most levels: a share of one in 10^11 is below any mesh.
 const LEVELS_MAX: u32 = 192;
@@ -38,6 +34,9 @@ const FACTS_BURST: u32 = 5;
 
 /// How long one such turn takes.
 pub(crate) const FACTS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For this long it is remembered that a doubt was passed on: above every pause between two.
+const LATELY: Duration = Duration::from_secs(60);
 
 /// A member as the application sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,14 +72,9 @@ impl MemberView {
     }
 }
 
+/// What a member lately did too often, or was doubted for.
 #[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) member: Member,
-    since: Time,
-    place: u64,
-    sum: MemberSum,
-    /// It is a neighbor: kept whatever its place.
-    linked: bool,
+struct Lately {
     /// When somebody's doubt about it was last passed on.
     doubted: Option<Time>,
     /// Until when its past changes of facts count against it.
@@ -108,20 +102,38 @@ pub(crate) enum Change {
 
 #[derive(Debug)]
 pub(crate) struct Members {
-    table: BTreeMap<NodeId, Known>,
+    pub(crate) table: Table,
+    /// Of some of those in the table; most never change.
+    lately: BTreeMap<NodeId, Lately>,
     mesh: MeshId,
     alive: usize,
     /// Of those below the bound: how many take part. Invariant: as counted.
     sampled: usize,
-    level: u32,
+    pub(crate) level: u32,
     /// Places below it are in the sample. Invariant: `share(level)`.
-    bound: u64,
+    pub(crate) bound: u64,
+    /// The sum of what neighbors compare at this level. Invariant: of the rows that are `counted`.
+    pub(crate) sum: MemberSum,
+    /// When the first of those that are gone and counted became so; they are compared for a
+    /// while only.
+    pub(crate) grave: Option<Time>,
     max: usize,
 }
 
 impl Members {
     pub(crate) fn new(mesh: MeshId, max: usize) -> Self {
-        Self { table: BTreeMap::new(), mesh, alive: 0, sampled: 0, level: 0, bound: u64::MAX, max }
+        Self {
+            table: Table::default(),
+            lately: BTreeMap::new(),
+            mesh,
+            alive: 0,
+            sampled: 0,
+            level: 0,
+            bound: u64::MAX,
+            sum: MemberSum::default(),
+            grave: None,
+            max,
+        }
     }
 
     /// Members in the table, those that are gone included.
@@ -156,12 +168,14 @@ impl Members {
 
     /// Whether a node belongs to what is kept at this level, neighbor or not.
     pub(crate) fn is_inside(&self, node: NodeId) -> bool {
-        self.level == 0 || MemberMark::place(&self.mesh, &node) < self.bound
+        self.is_inside_at(node, self.level)
     }
 
     /// The same at another level, for the coarser of two.
     pub(crate) fn is_inside_at(&self, node: NodeId, level: u32) -> bool {
-        level == 0 || MemberMark::place(&self.mesh, &node) < share(level)
+        let place =
+            || self.table.get(node).map_or_else(|| MemberMark::place(&self.mesh, &node), |row| row.place);
+        level == 0 || place() < if level == self.level { self.bound } else { share(level) }
     }
 
     /// How many members the mesh has, `me` counted if it belongs to the sample. Within 15 % in
@@ -175,7 +189,7 @@ impl Members {
     }
 
     pub(crate) fn get(&self, node: NodeId) -> Option<&Member> {
-        self.table.get(&node).map(|known| &known.member)
+        self.table.get(node).map(|row| &row.member)
     }
 
     pub(crate) fn is_alive(&self, node: NodeId) -> bool {
@@ -183,20 +197,16 @@ impl Members {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.table.values().map(|known| &known.member)
+        self.table.iter().map(|row| &row.member)
     }
 
-    /// Whether the statement's record is known word for word: its signature need not be checked.
-    pub(crate) fn knows_record(&self, record: &MemberRecord) -> bool {
-        self.get(record.facts().node).is_some_and(|known| known.record == *record)
-    }
-
-    /// Whether a statement could change anything, its record being genuine.
-    pub(crate) fn is_news(&self, member: &Member, linked: bool) -> bool {
+    /// Whether a statement could change anything, its record being genuine. `linked` tells of
+    /// an unknown node that it is a neighbor.
+    pub(crate) fn is_news(&self, member: &Member, linked: impl FnOnce() -> bool) -> bool {
         let node = member.record.facts().node;
-        match self.table.get(&node) {
-            Some(known) => rank(member) > rank(&known.member),
-            None => linked || self.is_inside(node),
+        match self.table.get(node) {
+            Some(row) => rank(member) > rank(&row.member),
+            None => self.is_inside(node) || linked(),
         }
     }
 
@@ -204,39 +214,46 @@ impl Members {
     pub(crate) fn apply(&mut self, member: Member, linked: bool, now: Time) -> Change {
         let node = member.record.facts().node;
         let present = is_present(&member);
-        let sum = MemberSum::of(&MemberMark::of(&member));
-        let Some(known) = self.table.get_mut(&node) else {
+        let Some(row) = self.table.get_mut(node) else {
             let place = MemberMark::place(&self.mesh, &node);
             if place >= self.bound && self.level > 0 && !linked {
                 return Change::Outside;
             }
             let change = if member.status == MemberStatus::Alive { Change::Up } else { Change::Nothing };
-            let known = Known { member, since: now, place, sum, linked, doubted: None, busy_until: now };
-            self.table.insert(node, known);
+            let sum = MemberSum::of(&MemberMark::of(&member));
+            self.table.insert(Row::new(member, now, place, sum, linked));
             self.count(place, false, present);
+            self.count_in(node);
             self.keep_bounds();
             return change;
         };
-        let old = rank(&known.member);
+        let old = rank(&row.member);
         let new = rank(&member);
         if new <= old {
-            let gone = known.member.status != MemberStatus::Alive;
+            let gone = row.member.status != MemberStatus::Alive;
             return if new < old && gone && member.status == MemberStatus::Alive {
                 Change::Contradicted
             } else {
                 Change::Nothing
             };
         }
-        let was_alive = known.member.status == MemberStatus::Alive;
+        let was_alive = row.is_alive();
         let is_alive = member.status == MemberStatus::Alive;
-        let was_present = is_present(&known.member);
-        let (old, new) = (known.member.record.facts(), member.record.facts());
+        let was_present = is_present(&row.member);
+        let (old, new) = (row.member.record.facts(), member.record.facts());
         let same_epoch = old.epoch == new.epoch;
-        let shown = |f: &MemberFacts| (f.name.clone(), f.addresses.clone(), f.metadata.clone(), f.suspended);
-        let same_facts = shown(old) == shown(new);
-        let place = known.place;
-        (known.member, known.since, known.sum) = (member, now, sum);
+        let same_facts = old.name == new.name
+            && old.addresses == new.addresses
+            && old.metadata == new.metadata
+            && old.suspended == new.suspended;
+        let place = row.place;
+        if std::mem::take(&mut row.counted) {
+            self.sum = self.sum.minus(row.sum);
+        }
+        row.sum = MemberSum::of(&MemberMark::of(&member));
+        (row.member, row.since) = (member, now);
         self.count(place, was_present, present);
+        self.count_in(node);
         self.keep_bounds();
         match (was_alive, is_alive) {
             (true, true) if same_epoch && same_facts => Change::Restated,
@@ -249,32 +266,37 @@ impl Members {
 
     /// Notes whether a node is a neighbor. One that was kept only for that is forgotten.
     pub(crate) fn set_linked(&mut self, node: NodeId, linked: bool) {
-        let Some(known) = self.table.get_mut(&node) else { return };
-        known.linked = linked;
-        if !linked && self.level > 0 && known.place >= self.bound {
+        let Some(row) = self.table.get_mut(node) else { return };
+        row.linked = linked;
+        if !linked && self.level > 0 && row.place >= self.bound {
             self.remove(node);
         }
     }
 
     /// Whether a doubt about a member has not been passed on for `pause`. Asking notes that it is.
     pub(crate) fn may_doubt(&mut self, node: NodeId, pause: Duration, now: Time) -> bool {
-        let Some(known) = self.table.get_mut(&node) else { return false };
-        let may = known.doubted.is_none_or(|at| now.since(at) >= pause);
+        let Some(lately) = self.lately(node, now) else { return false };
+        let may = lately.doubted.is_none_or(|at| now.since(at) >= pause);
         if may {
-            known.doubted = Some(now);
+            lately.doubted = Some(now);
         }
         may
     }
 
     /// Whether a change of a member's facts may be passed on now. Asking counts as one.
     pub(crate) fn may_pass_facts(&mut self, node: NodeId, now: Time) -> bool {
-        let Some(known) = self.table.get_mut(&node) else { return false };
-        let busy_until = known.busy_until.max(now) + FACTS_INTERVAL;
+        let Some(lately) = self.lately(node, now) else { return false };
+        let busy_until = lately.busy_until.max(now) + FACTS_INTERVAL;
         let may = busy_until.since(now) <= FACTS_INTERVAL * FACTS_BURST;
         if may {
-            known.busy_until = busy_until;
+            lately.busy_until = busy_until;
         }
         may
+    }
+
+    fn lately(&mut self, node: NodeId, now: Time) -> Option<&mut Lately> {
+        self.table.get(node)?;
+        Some(self.lately.entry(node).or_insert(Lately { doubted: None, busy_until: now }))
     }
 
     /// Takes the next coarser level.
@@ -289,14 +311,17 @@ impl Members {
         let level = level.min(LEVELS_MAX);
         (self.level, self.bound) = (level, share(level));
         let bound = self.bound;
-        let outside = |known: &Known| level > 0 && known.place >= bound && !known.linked;
-        let gone: Vec<NodeId> =
-            self.table.iter().filter(|(_, known)| outside(known)).map(|(node, _)| *node).collect();
-        for node in gone {
-            self.remove(node);
-        }
-        self.sampled =
-            self.table.values().filter(|k| is_present(&k.member) && (level == 0 || k.place < bound)).count();
+        let outside = |row: &Row| level > 0 && row.place >= bound;
+        let (alive, lately) = (&mut self.alive, &mut self.lately);
+        self.table.retain(
+            |row| !outside(row) || row.linked,
+            |gone| {
+                *alive -= usize::from(is_present(&gone.member));
+                lately.remove(&gone.node());
+            },
+        );
+        self.sampled = self.table.iter().filter(|row| is_present(&row.member) && !outside(row)).count();
+        self.sum_anew();
     }
 
     /// Takes the next finer level if there is room for what it adds. Tells whether it did.
@@ -314,8 +339,8 @@ impl Members {
         }
         // Those that are gone take no more room than those that are there: the oldest goes.
         while self.table.len() > 2 * self.max {
-            let gone = self.table.iter().filter(|(_, known)| !is_present(&known.member) && !known.linked);
-            let Some(node) = gone.min_by_key(|(_, known)| known.since).map(|(node, _)| *node) else { return };
+            let gone = self.table.iter().filter(|row| !is_present(&row.member) && !row.linked);
+            let Some(node) = gone.min_by_key(|row| row.since).map(Row::node) else { return };
             self.remove(node);
         }
     }
@@ -328,39 +353,30 @@ impl Members {
     }
 
     fn remove(&mut self, node: NodeId) {
-        if let Some(known) = self.table.remove(&node) {
-            self.count(known.place, is_present(&known.member), false);
+        if let Some(row) = self.table.remove(node) {
+            self.lately.remove(&node);
+            self.count(row.place, is_present(&row.member), false);
+            if row.counted {
+                self.sum = self.sum.minus(row.sum);
+            }
         }
     }
 
     /// Forgets members that are gone for long.
     pub(crate) fn forget_old(&mut self, now: Time) {
-        self.table.retain(|_, known| {
-            known.member.status == MemberStatus::Alive || now.since(known.since) < TOMBSTONE_LIFETIME
+        let (sum, lately) = (&mut self.sum, &mut self.lately);
+        self.table.retain(
+            |row| row.is_alive() || now.since(row.since) < TOMBSTONE_LIFETIME,
+            |gone| {
+                lately.remove(&gone.node());
+                if gone.counted {
+                    *sum = sum.minus(gone.sum);
+                }
+            },
+        );
+        self.lately.retain(|_, lately| {
+            lately.busy_until > now || lately.doubted.is_some_and(|at| now.since(at) < LATELY)
         });
-    }
-
-    /// The marks of a range that neighbors compare, in order, with their sums.
-    pub(crate) fn marks(
-        &self,
-        level: u32,
-        from: Option<NodeId>,
-        until: Option<NodeId>,
-        now: Time,
-    ) -> impl Iterator<Item = (MemberMark, MemberSum)> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let bound = share(level);
-        let from = from.map_or(Unbounded, Included);
-        let until = until.map_or(Unbounded, Excluded);
-        self.table
-            .range((from, until))
-            .map(|(_, known)| known)
-            .filter(move |known| {
-                let fresh =
-                    known.member.status == MemberStatus::Alive || now.since(known.since) < COMPARED_AFTER_END;
-                fresh && (level == 0 || known.place < bound)
-            })
-            .map(|known| (MemberMark::of(&known.member), known.sum))
     }
 }
 
@@ -370,26 +386,30 @@ pub(crate) fn is_present(member: &Member) -> bool {
 }
 
 /// The bound of a level: (7/8)^level of all places.
-fn share(level: u32) -> u64 {
+pub(crate) fn share(level: u32) -> u64 {
     (0..level.min(LEVELS_MAX)).fold(u64::MAX, |bound, _| bound - bound / 8)
 }
 
 pub(crate) fn rank(member: &Member) -> (Epoch, u32, u8) {
-    rank_of(&MemberMark::of(member))
+    let facts = member.record.facts();
+    (facts.epoch, facts.incarnation, rank_of_status(member.status))
 }
 
 pub(crate) fn rank_of(mark: &MemberMark) -> (Epoch, u32, u8) {
-    let status = match mark.status {
+    (mark.epoch, mark.incarnation, rank_of_status(mark.status))
+}
+
+const fn rank_of_status(status: MemberStatus) -> u8 {
+    match status {
         MemberStatus::Alive => 0,
         MemberStatus::Failed => 1,
         MemberStatus::Left => 2,
-    };
-    (mark.epoch, mark.incarnation, status)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use peerchannel_wire::Signature;
+    use peerchannel_wire::{MemberFacts, Signature};
 
     use super::*;
 
@@ -491,23 +511,5 @@ mod tests {
         let passed = (0..20).filter(|_| members.may_pass_facts(first, Time::ZERO)).count();
         assert_eq!(passed, FACTS_BURST as usize);
         assert!(members.may_pass_facts(first, Time::ZERO + FACTS_INTERVAL));
-    }
-
-    #[test]
-    fn marks_sum_up_to_the_same_in_any_order_and_leave_out_old_graves() {
-        let now = Time::ZERO + Duration::from_secs(100);
-        let sum = |members: &Members| {
-            members.marks(0, None, None, now).fold(MemberSum::default(), |sum, (_, one)| sum.plus(one))
-        };
-        let (mut a, mut b) = (members(100), members(100));
-        for n in 0..20 {
-            a.apply(of(id(n), 1, 0, MemberStatus::Alive), false, now);
-            b.apply(of(id(19 - n), 1, 0, MemberStatus::Alive), false, now);
-        }
-        a.apply(of(id(77), 1, 0, MemberStatus::Failed), false, Time::ZERO);
-        assert_eq!(sum(&a), sum(&b));
-        b.apply(of(id(3), 1, 1, MemberStatus::Alive), false, now);
-        assert_ne!(sum(&a), sum(&b));
-        assert_eq!(a.marks(0, Some(id(5)), Some(id(9)), now).count(), 4);
     }
 }

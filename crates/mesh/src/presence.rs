@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::input::LinkId;
 use crate::jobs::Job;
 use crate::link::LinkState;
-use crate::members::{Change, FACTS_INTERVAL};
+use crate::members::{Change, FACTS_INTERVAL, rank};
 use crate::node::{Leaving, Node};
 use crate::output::{Event, MemberLoss, Output};
 use crate::time::Time;
@@ -152,8 +152,13 @@ impl Node {
             return self.refute(now, &record, status);
         }
         let member = Member { status, record };
-        let linked = self.links.reaches(node);
-        if self.members.knows_record(&member.record) || !self.members.is_news(&member, linked) {
+        let known = self.members.get(node);
+        if status == MemberStatus::Alive && known.is_some_and(|known| rank(known) == rank(&member)) {
+            // What most neighbors say of a change: the same as the first.
+            return self.settle(from, node);
+        }
+        let verified = known.is_some_and(|known| known.record == member.record);
+        if verified || !self.members.is_news(&member, || self.links.reaches(node)) {
             return self.take_statement(now, from, member);
         }
         if !self.jobs.has_room(member.record.encoded_len()) {
@@ -194,7 +199,8 @@ impl Node {
         let facts = record.facts();
         let node = facts.node;
         let level = self.members.level();
-        let linked = self.links.reaches(node);
+        // Of one that is known the table knows it.
+        let linked = self.members.get(node).is_none() && self.links.reaches(node);
         let change = self.members.apply(member.clone(), linked, now);
         // Of a sample the application hears; a neighbor outside it is a neighbor, no more.
         let inside = self.members.is_inside(node);
@@ -202,12 +208,7 @@ impl Node {
             self.timers.set_by(Timer::Sample, now + SAMPLE_INTERVAL);
         }
         match change {
-            Change::Nothing => {
-                if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
-                    link.debt.settle(node);
-                }
-                return;
-            }
+            Change::Nothing => return from.into_iter().for_each(|from| self.settle(from, node)),
             Change::Outside => return,
             Change::Contradicted => return self.contradict(now, from, node),
             Change::Up if inside => {
@@ -224,15 +225,15 @@ impl Node {
             }
             Change::Restated | Change::Up | Change::Facts | Change::Down => {}
         }
-        if let Some(link) = from.and_then(|from| self.links.get_mut(from)) {
-            link.debt.settle(node);
+        if let Some(from) = from {
+            self.settle(from, node);
         }
         if member.status == MemberStatus::Alive {
             self.acquit(node);
             if let Some(address) = member.record.address()
                 && !facts.suspended
             {
-                if linked || self.members.is_complete() {
+                if self.members.is_complete() || self.links.reaches(node) {
                     self.hear_of_member(now, &address);
                 }
                 self.reservoir.remember(&record, now);

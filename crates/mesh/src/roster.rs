@@ -15,10 +15,12 @@ use peerchannel_wire::{
     ControlFrame, MemberContent, MemberDigest, MemberMark, MemberRange, MemberStatus, MemberSum, NodeId,
 };
 
+use crate::compared::Range;
 use crate::input::LinkId;
 use crate::members::rank_of;
 use crate::node::{Leaving, Node};
 use crate::output::Event;
+use crate::table::Row;
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -53,6 +55,7 @@ const ANSWER_SPREAD: Duration = Duration::from_millis(2);
 /// A node that was told nothing to compare with takes its table as complete after this.
 pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(5);
 
+/// Marks with their sums, in the order of ids.
 type Marks = Vec<(MemberMark, MemberSum)>;
 
 impl Node {
@@ -89,7 +92,7 @@ impl Node {
     pub(crate) fn compare_members(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.compares()) else { return };
         link.debt.compare_at = now + if link.debt.agreed { COMPARE_AGREED } else { COMPARE_AGAIN };
-        let content = MemberContent::Sum(sum(&self.marks(now, self.members.level(), None, None)));
+        let content = MemberContent::Sum(self.sum_of_range(now, self.members.level(), (None, None)));
         self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
     }
 
@@ -101,27 +104,34 @@ impl Node {
         }
     }
 
+    /// The sum of this node's marks of a range, its own included.
+    fn sum_of_range(&mut self, now: Time, level: u32, range: Range) -> MemberSum {
+        let sum = self.members.sum(level, range, now);
+        self.own_mark(level, range).map_or(sum, |own| sum.plus(MemberSum::of(&own)))
+    }
+
     /// This node's marks of a range in order, its own included.
-    fn marks(&self, now: Time, level: u32, from: Option<NodeId>, until: Option<NodeId>) -> Marks {
-        let mut marks: Marks = self.members.marks(level, from, until, now).collect();
+    fn marks(&self, now: Time, level: u32, range: Range) -> Marks {
+        let compared = self.members.compared(level, range, now);
+        let mut marks: Marks = compared.map(|row| (MemberMark::of(&row.member), row.sum)).collect();
+        if let Some(own) = self.own_mark(level, range) {
+            let at = marks.partition_point(|(other, _)| other.node < own.node);
+            marks.insert(at, (own, MemberSum::of(&own)));
+        }
+        marks
+    }
+
+    /// This node's own mark, where a range and a level hold it.
+    fn own_mark(&self, level: u32, (from, until): Range) -> Option<MemberMark> {
         let me = self.me.node;
         let inside = from.is_none_or(|f| f <= me) && until.is_none_or(|u| me < u);
         // Its place is judged at this node's own level: a coarser one only asks for less.
-        if inside
-            && self.members.is_inside_at(me, level)
-            && let Some(record) = &self.record
-        {
-            let facts = record.facts();
-            let mark = MemberMark {
-                node: me,
-                epoch: facts.epoch,
-                incarnation: facts.incarnation,
-                status: MemberStatus::Alive,
-            };
-            let at = marks.partition_point(|(other, _)| other.node < me);
-            marks.insert(at, (mark, MemberSum::of(&mark)));
+        if !inside || !self.members.is_inside_at(me, level) {
+            return None;
         }
-        marks
+        let facts = self.record.as_ref()?.facts();
+        let (epoch, incarnation) = (facts.epoch, facts.incarnation);
+        Some(MemberMark { node: me, epoch, incarnation, status: MemberStatus::Alive })
     }
 
     pub(crate) fn on_member_digest(&mut self, now: Time, from: LinkId, digest: MemberDigest) {
@@ -140,27 +150,32 @@ impl Node {
         let mut answer = Vec::new();
         let mut coarser = false;
         for range in digest.ranges {
-            let (first, end) = (range.from, range.until);
-            let marks = self.marks(now, level, first, end);
+            let ids = (range.from, range.until);
             match range.content {
                 // Its sum is over members this node does not keep: it is told this node's.
                 MemberContent::Sum(_) if digest.level < mine => coarser = true,
                 MemberContent::Sum(theirs) => {
-                    let same = sum(&marks) == theirs;
-                    if first.is_none() && end.is_none() {
+                    let ours = self.sum_of_range(now, level, ids);
+                    let same = ours == theirs;
+                    if ids == (None, None) {
                         self.note_agreement(now, from, same);
                     }
                     if same {
                         continue;
                     }
-                    if theirs.count() <= NEARLY_EMPTY && marks.len() > LISTED {
-                        self.owe_all(now, from, marks.iter().map(|(mark, _)| mark.node));
+                    if theirs.count() <= NEARLY_EMPTY && ours.count() as usize > LISTED {
+                        self.owe_all(now, from, level, ids);
                     } else {
-                        answer.extend(narrower(&marks, first, end));
+                        answer.extend(narrower(&self.marks(now, level, ids), ids));
                     }
                 }
                 MemberContent::Marks { marks: theirs, reply } => {
-                    self.settle_marks(now, from, &marks, &theirs, reply, &mut answer, (first, end));
+                    let whole = reply.then_some(ids);
+                    let conflicts = self.settle_marks(now, from, level, &theirs, whole);
+                    if !conflicts.is_empty() {
+                        let content = MemberContent::Marks { marks: conflicts, reply: false };
+                        answer.push(MemberRange { from: ids.0, until: ids.1, content });
+                    }
                 }
             }
         }
@@ -189,43 +204,47 @@ impl Node {
         }
     }
 
-    fn owe_all(&mut self, now: Time, id: LinkId, nodes: impl Iterator<Item = NodeId>) {
+    /// Tells a neighbor the whole range, but what it says itself meanwhile.
+    fn owe_all(&mut self, now: Time, id: LinkId, level: u32, range: Range) {
         self.stats.members_merged += 1;
-        let nodes: Vec<NodeId> = nodes.collect();
         if let Some(link) = self.links.get_mut(id) {
             link.debt.compare_after = true;
         }
+        let nodes: Vec<NodeId> = self.members.compared(level, range, now).map(Row::node).collect();
         self.owe_records(now, id, nodes);
     }
 
-    /// Compares a neighbor's marks of a range with this node's. `full` says that they are all
-    /// it has, and that it wants to hear of what differs.
-    #[allow(clippy::too_many_arguments, reason = "a range, both sides of it, and what becomes of it")]
+    /// Compares a neighbor's marks with this node's, and returns those of this node that call
+    /// failed whom the neighbor calls alive. `whole` is the range of which the marks are all it
+    /// has; it then wants to hear of what differs.
     fn settle_marks(
         &mut self,
         now: Time,
         from: LinkId,
-        mine: &Marks,
+        level: u32,
         theirs: &[MemberMark],
-        full: bool,
-        answer: &mut Vec<MemberRange>,
-        (first, end): (Option<NodeId>, Option<NodeId>),
-    ) {
+        whole: Option<Range>,
+    ) -> Vec<MemberMark> {
         let (mut owed, mut wanted, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-        let known = |node: NodeId| {
-            mine.binary_search_by_key(&node, |(mark, _)| mark.node).ok().and_then(|at| mine.get(at))
-        };
         for mark in theirs {
-            match known(mark.node).map(|(mark, _)| *mark) {
+            let known = if mark.node == self.me.node {
+                self.own_mark(level, (None, None))
+            } else {
+                self.members.compared_mark(mark.node, level, now)
+            };
+            match known {
                 None if self.members.get(mark.node).is_some() || mark.node == self.me.node => {
                     // Known, but too long gone or too far out to be compared.
                     self.doubt_if_buried(now, from, mark);
                 }
-                None => wanted.push(mark.node),
+                None if self.members.is_inside(mark.node) => wanted.push(mark.node),
+                None => {}
                 Some(known) if (known.epoch, known.incarnation) == (mark.epoch, mark.incarnation) => {
                     match (known.status, mark.status) {
                         (MemberStatus::Alive, MemberStatus::Failed) => self.doubt(now, from, *mark),
-                        (MemberStatus::Failed, MemberStatus::Alive) if full => conflicts.push(known),
+                        (MemberStatus::Failed, MemberStatus::Alive) if whole.is_some() => {
+                            conflicts.push(known)
+                        }
                         (MemberStatus::Left, MemberStatus::Alive | MemberStatus::Failed) => {
                             owed.push(mark.node);
                         }
@@ -239,10 +258,12 @@ impl Node {
                 Some(_) => wanted.push(mark.node),
             }
         }
-        if full {
+        if let Some(range) = whole {
             let mut theirs: Vec<NodeId> = theirs.iter().map(|mark| mark.node).collect();
             theirs.sort_unstable();
-            owed.extend(mine.iter().map(|(m, _)| m.node).filter(|node| theirs.binary_search(node).is_err()));
+            let lacks = |node: &NodeId| theirs.binary_search(node).is_err();
+            owed.extend(self.members.compared(level, range, now).map(Row::node).filter(lacks));
+            owed.extend(self.own_mark(level, range).map(|own| own.node).filter(lacks));
         }
         if owed.len() + wanted.len() > 0 {
             self.stats.members_merged += 1;
@@ -251,10 +272,7 @@ impl Node {
         for chunk in wanted.chunks(POSITIONS_MAX) {
             self.control(from, ControlFrame::MemberPull(chunk.to_vec()));
         }
-        if !conflicts.is_empty() {
-            let content = MemberContent::Marks { marks: conflicts, reply: false };
-            answer.push(MemberRange { from: first, until: end, content });
-        }
+        conflicts
     }
 
     pub(crate) fn on_member_pull(&mut self, now: Time, from: LinkId, nodes: Vec<NodeId>) {
@@ -337,16 +355,8 @@ impl Node {
     }
 }
 
-fn sum(marks: &Marks) -> MemberSum {
-    marks.iter().fold(MemberSum::default(), |sum, (_, one)| sum.plus(*one))
-}
-
 /// What to say of a range whose sums differ.
-fn narrower(
-    marks: &[(MemberMark, MemberSum)],
-    from: Option<NodeId>,
-    until: Option<NodeId>,
-) -> Vec<MemberRange> {
+fn narrower(marks: &[(MemberMark, MemberSum)], (from, until): Range) -> Vec<MemberRange> {
     let list = marks.len() <= LISTED;
     let size = if list { LISTED } else { marks.len().div_ceil(PARTS) };
     let parts: Vec<&[(MemberMark, MemberSum)]> =
@@ -413,7 +423,7 @@ mod tests {
     #[test]
     fn parts_cover_the_range_without_a_hole() {
         for count in [0, 1, 63, 64, 65, 1000, 10_001] {
-            let parts = narrower(&marks(count), None, None);
+            let parts = narrower(&marks(count), (None, None));
             assert!(parts.len() <= PARTS);
             assert_eq!((parts[0].from, parts[parts.len() - 1].until), (None, None));
             assert!(parts.windows(2).all(|pair| pair[0].until == pair[1].from && pair[0].until.is_some()));
@@ -431,7 +441,7 @@ mod tests {
     #[test]
     fn frames_keep_their_limit() {
         let all = marks(64);
-        let ranges: Vec<MemberRange> = (0..40).flat_map(|_| narrower(&all, None, None)).collect();
+        let ranges: Vec<MemberRange> = (0..40).flat_map(|_| narrower(&all, (None, None))).collect();
         for ranges in by_weight(ranges) {
             let digest = MemberDigest { level: 0, members: 0, ranges };
             let frame = ControlFrame::MemberDigest(digest).encode();

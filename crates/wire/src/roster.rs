@@ -72,7 +72,9 @@ impl MemberMark {
 /// could hide a difference; what that hides is found by the next probe of the member itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemberSum {
-    sum: u128,
+    // The halves of one number, the higher first: tables hold one sum per member, and a `u128`
+    // would have each padded to 16 bytes more.
+    halves: [u64; 2],
     count: u32,
 }
 
@@ -91,19 +93,27 @@ impl MemberSum {
         }]);
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self { sum: u128::from_be_bytes(bytes), count: 1 }
+        Self::from_number(u128::from_be_bytes(bytes), 1)
+    }
+
+    const fn from_number(number: u128, count: u32) -> Self {
+        Self { halves: [(number >> 64) as u64, number as u64], count }
+    }
+
+    const fn number(self) -> u128 {
+        (self.halves[0] as u128) << 64 | self.halves[1] as u128
     }
 
     /// With another sum's marks too.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
-        Self { sum: self.sum.wrapping_add(other.sum), count: self.count.wrapping_add(other.count) }
+        Self::from_number(self.number().wrapping_add(other.number()), self.count.wrapping_add(other.count))
     }
 
     /// Without another sum's marks.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
-        Self { sum: self.sum.wrapping_sub(other.sum), count: self.count.wrapping_sub(other.count) }
+        Self::from_number(self.number().wrapping_sub(other.number()), self.count.wrapping_sub(other.count))
     }
 
     /// How many marks it is of.
@@ -169,7 +179,7 @@ impl MemberRange {
     fn to_proto(&self) -> proto::MemberRange {
         let (sum, count, marks, reply) = match &self.content {
             MemberContent::Sum(sum) => {
-                (Bytes::copy_from_slice(&sum.sum.to_be_bytes()), sum.count, Vec::new(), false)
+                (Bytes::copy_from_slice(&sum.number().to_be_bytes()), sum.count, Vec::new(), false)
             }
             MemberContent::Marks { marks, reply } => (Bytes::new(), 0, marks_to_proto(marks), *reply),
         };
@@ -190,7 +200,7 @@ impl MemberRange {
             MemberContent::Marks { marks: marks_from_proto(&message.marks)?, reply: message.reply }
         } else {
             let sum = u128::from_be_bytes(array("sum", &message.sum)?);
-            MemberContent::Sum(MemberSum { sum, count: message.count })
+            MemberContent::Sum(MemberSum::from_number(sum, message.count))
         };
         Ok(Self { from, until, content })
     }
