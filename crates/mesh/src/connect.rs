@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use peerchannel_wire::limits::REFERRALS_MAX;
 use peerchannel_wire::{
-    AdmissionRefusal, Connect, ControlFrame, DisconnectReason, LinkKind, LinkPurpose, MemberStatus,
-    NodeAddress, Refuse, RefuseReason, Welcome,
+    AdmissionRefusal, Connect, ControlFrame, DisconnectReason, LinkKind, LinkPurpose, MemberRecord,
+    MemberStatus, NodeAddress, Refuse, RefuseReason, Welcome,
 };
 
 use crate::baseline::Baseline;
@@ -460,13 +460,17 @@ impl Node {
         // All members keep the same sample: it would be dialed by all. So of a large mesh the
         // candidates are told, and the neighbors.
         let complete = self.members.is_complete();
-        let mut known: Vec<NodeAddress> = self
+        let records: Vec<&MemberRecord> = self
             .members
             .iter()
             .filter(|m| crate::members::is_present(m) && Some(m.record.facts().node) != peer)
             .filter(|m| complete || self.links.up_to(m.record.facts().node).is_some())
-            .filter_map(|m| m.record.address())
+            .map(|m| &m.record)
+            .filter(|record| !record.facts().addresses.is_empty())
             .collect();
+        let count = if complete { REFERRALS_MAX } else { records.len() };
+        let chosen = self.chance.sample(records, count);
+        let mut known: Vec<NodeAddress> = chosen.into_iter().filter_map(MemberRecord::address).collect();
         if !complete {
             let told = self.candidates.to_tell(REFERRALS_MAX, now, &mut self.chance);
             known.extend(told.into_iter().map(|told| told.address).filter(|a| Some(a.node()) != peer));
