@@ -1,14 +1,14 @@
 //! The audit: no member stays in the table only because nobody is left to miss it.
 //!
 //! A member whose neighbors all vanish with it has no link that breaks. So each node checks,
-//! at a slow constant rate, one random member it has no link to: by a dial, where the member
-//! says that it can be dialed. Who does not answer is asked about, and so vouched for by its
+//! at a slow constant rate, one random member it has no link to: by a dial, where it is known
+//! that the member can be dialed. Who does not answer is asked about, and so vouched for by its
 //! neighbors. One that cannot be dialed is asked about straight away, so rarely that the
 //! questions of the whole mesh stay a trickle.
 
 use std::time::Duration;
 
-use peerchannel_wire::LinkKind;
+use peerchannel_wire::{LinkKind, NodeId};
 
 use crate::input::{Candidate, DialFailure};
 use crate::node::{Dial, Errand, Node};
@@ -30,7 +30,7 @@ impl Node {
         let crowd = everybody.div_ceil(self.members.alive() + 1).clamp(1, 1000);
         let pause = self.chance.jitter(self.config.audit_interval) * u32::try_from(crowd).unwrap_or(1);
         self.timers.set(Timer::Audit, now + pause);
-        let unseen: Vec<_> = self
+        let unseen: Vec<NodeId> = self
             .members
             .iter()
             .filter(|member| crate::members::is_present(member))
@@ -38,9 +38,18 @@ impl Node {
             .filter(|facts| !self.links.reaches(facts.node))
             .map(|facts| facts.node)
             .collect();
-        let Some(node) = self.chance.sample(unseen, 1).first().copied() else { return };
+        // Who can be dialed says so in its record, sooner or later; those that met it know before.
+        let answers = |node: NodeId| {
+            let says_so = self.members.get(node).is_some_and(|member| member.record.facts().dialable);
+            says_so || self.candidates.answers(node)
+        };
+        let able: Vec<NodeId> = unseen.iter().copied().filter(|node| answers(*node)).collect();
+        // Every other time one of those, so that each has its turn although few know of it.
+        let chosen = if !able.is_empty() && self.chance.below(2) == 0 { able } else { unseen };
+        let Some(node) = self.chance.sample(chosen, 1).first().copied() else { return };
+        let able = self.candidates.answers(node);
         let Some(member) = self.members.get(node) else { return };
-        let address = member.record.address().filter(|_| member.record.facts().dialable);
+        let address = member.record.address().filter(|_| able || member.record.facts().dialable);
         if let Some(address) = address {
             self.stats.audits += 1;
             let (kind, errand) = (LinkKind::Far, Errand::Audit);
@@ -58,7 +67,7 @@ impl Node {
     }
 
     /// A member did not answer where it said it would.
-    pub(crate) fn audit_failed(&mut self, now: Time, node: peerchannel_wire::NodeId, failure: &DialFailure) {
+    pub(crate) fn audit_failed(&mut self, now: Time, node: NodeId, failure: &DialFailure) {
         match failure {
             // Somebody else lives there, or nobody: the member may have moved.
             DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {

@@ -251,6 +251,12 @@ impl Candidates {
         !shunned && self.table.get(&Key::Node(node)).is_none_or(|entry| entry.is_ready(now, self.needy))
     }
 
+    /// Whether a node is known to answer dials, and did not fail to since.
+    pub(crate) fn answers(&self, node: NodeId) -> bool {
+        let answers = |entry: &Entry| (entry.worked || entry.vouched) && entry.failures == 0;
+        self.table.get(&Key::Node(node)).is_some_and(answers)
+    }
+
     /// A few to tell others of, with their ages: only such as can be dialed, as far as is known.
     pub(crate) fn to_tell(&self, count: usize, now: Time, chance: &mut Chance) -> Vec<ShuffledNode> {
         let told = self.table.iter().filter_map(|(key, entry)| {

@@ -26,8 +26,10 @@ use crate::timers::Timer;
 /// Own changes that come closer together than this are one change.
 const OWN_PAUSE: Duration = Duration::from_millis(100);
 
-/// How soon it is told that this node can be dialed: nobody waits for it.
-const DIALABLE_WITHIN: Duration = Duration::from_secs(10);
+/// By when it is told at the latest that this node can be dialed. Nobody waits for it, and a
+/// change of every record costs a mesh of a thousand as much as that all join once more: so it
+/// goes with the next change, or takes its time. Until then those know that met the node.
+const DIALABLE_WITHIN: Duration = Duration::from_secs(12 * 3600);
 
 /// How often a node whose sample has room looks whether a finer one fits.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
