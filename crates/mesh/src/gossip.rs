@@ -2,10 +2,11 @@
 //! what is owed is sent as it then stands, in paced frames.
 //!
 //! A change is sent at once where nothing was sent shortly before, else with what gathers
-//! meanwhile: a mass of changes costs few frames and a single one no delay. A record that the
-//! neighbor sends itself meanwhile is owed no longer, and a member that changes three times
-//! while it is owed is sent once. Whole tables take the same way, so that a newcomer's ten
-//! thousand records never fill its queue.
+//! meanwhile, the longer the more there is: a mass of changes costs few frames and a single one
+//! no delay. A record that the neighbor sends itself meanwhile is owed no longer, and a member
+//! that changes three times while it is owed is sent once. Whole tables take the same way, so
+//! that a newcomer's ten thousand records never fill its queue. Where many change at once, few
+//! neighbors are sent the records ([`rumor`](crate::rumor)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,12 +17,18 @@ use peerchannel_wire::{ControlFrame, Features, Member, MemberMark, MemberStatus,
 use crate::input::LinkId;
 use crate::link::Link;
 use crate::node::Node;
+use crate::rumor::{EAGER, HINT_PAUSE};
 use crate::time::Time;
 use crate::timers::Timer;
 
-/// Pause between two frames of records on a link: with the frames' size 640 KB/s, which no
-/// control queue (256 KiB) fills up under.
+/// Pause between two frames of records on a link, while there is more than one frame to send or
+/// after a quiet time: with the frames' size 640 KB/s, which no control queue (256 KiB) fills up
+/// under.
 const PACE: Duration = Duration::from_millis(25);
+
+/// Longest pause, on a link that had something to send after each shorter one: a change then
+/// crosses six links in half a second.
+const PACE_MAX: Duration = Duration::from_millis(100);
 
 /// Bytes of records in one frame. A frame may exceed it by one record.
 const FRAME_BYTES: usize = 16 * 1024;
@@ -36,6 +43,8 @@ pub(crate) struct Debt {
     /// Doubts to be told.
     doubts: BTreeMap<NodeId, MemberMark>,
     sent: Time,
+    /// For how long what is owed gathers.
+    pause: Duration,
     /// When the last is sent, tables are compared once more.
     pub(crate) compare_after: bool,
     /// When tables are to be compared next.
@@ -78,18 +87,62 @@ impl Node {
         if let Some(link) = self.links.get_mut(id) {
             link.debt.settle(node);
         }
+        self.rumors.note_known(node, id);
     }
 
-    /// Tells all neighbors of a member, as it then stands, but the one it comes from.
+    /// Tells all neighbors of a member, as it then stands, but the one it comes from: where
+    /// many members change, most of them later and by its mark.
     pub(crate) fn spread(&mut self, now: Time, node: NodeId, except: Option<LinkId>) {
-        for id in self.links.flooding_ids() {
-            if Some(id) != except {
-                self.owe(now, id, |debt| {
-                    debt.missing.remove(&node);
-                    debt.fresh.insert(node);
-                });
-            }
+        let mut links = self.links.flooding_ids();
+        links.retain(|id| Some(*id) != except);
+        let calm = self.rumors.is_calm(now);
+        // Who is gone is told to all at once: the mark of a failed member would be a doubt.
+        if calm || links.len() <= EAGER || !(node == self.me.node || self.members.is_alive(node)) {
+            self.rumors.forget(node);
+        } else {
+            let (able, plain): (Vec<LinkId>, Vec<LinkId>) =
+                links.into_iter().partition(|id| self.links.get(*id).is_some_and(Link::compares));
+            links = self.chance.sample(able, EAGER);
+            links.extend(plain);
+            self.rumors.add(node, now, links.iter().copied().chain(except).collect());
+            self.hint_in_time(now);
         }
+        for id in links {
+            self.owe(now, id, |debt| {
+                debt.missing.remove(&node);
+                debt.fresh.insert(node);
+            });
+        }
+    }
+
+    fn hint_in_time(&mut self, now: Time) {
+        if let Some(next) = self.rumors.next()
+            && !self.timers.is_set(&Timer::Hint)
+        {
+            self.timers.set(Timer::Hint, next.max(now + HINT_PAUSE));
+        }
+    }
+
+    /// Tells neighbors by marks of what changed and they may not have heard of.
+    pub(crate) fn hint(&mut self, now: Time) {
+        let links: Vec<(LinkId, bool)> =
+            self.links.iter().filter(|l| l.compares()).map(|l| (l.id, l.opened_by_us())).collect();
+        for (id, nodes) in self.rumors.due(now, &links) {
+            let marks: Vec<MemberMark> = nodes.into_iter().filter_map(|node| self.mark_alive(node)).collect();
+            self.send_hints(id, &marks);
+        }
+        self.hint_in_time(now);
+    }
+
+    /// The mark of a member that is alive and not a neighbor's private affair.
+    fn mark_alive(&self, node: NodeId) -> Option<MemberMark> {
+        if node == self.me.node {
+            let record = self.record.clone()?;
+            return Some(MemberMark::of(&Member { status: MemberStatus::Alive, record }));
+        }
+        let member = self.members.get(node)?;
+        let told = member.status == MemberStatus::Alive && self.members.is_inside(node);
+        told.then(|| MemberMark::of(member))
     }
 
     /// Sends a neighbor the records of these, in time.
@@ -108,7 +161,7 @@ impl Node {
         let Some(link) = self.links.get_mut(id) else { return };
         what(&mut link.debt);
         if link.carries_floods() && !link.debt.is_empty() {
-            let at = now.max(link.debt.sent + PACE);
+            let at = now.max(link.debt.sent + link.debt.pause);
             self.timers.set_by(Timer::Owed(id), at);
         }
     }
@@ -122,7 +175,9 @@ impl Node {
         let Some(link) = self.links.get_mut(id).filter(|link| link.carries_floods()) else { return };
         let compares = link.compares();
         let debt = &mut link.debt;
-        debt.sent = now;
+        let busy = now.since(debt.sent) <= debt.pause * 2;
+        let pause = if busy { (debt.pause * 2).min(PACE_MAX) } else { PACE };
+        (debt.sent, debt.pause) = (now, self.chance.jitter(pause));
         let doubts = std::mem::take(&mut debt.doubts);
         let (mut members, mut bytes) = (Vec::new(), 0);
         while bytes < FRAME_BYTES && members.len() < POSITIONS_MAX {

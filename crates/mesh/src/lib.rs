@@ -98,6 +98,7 @@ mod repair;
 mod reservoir;
 mod retention;
 mod roster;
+mod rumor;
 mod sampler;
 mod shuffle;
 mod sources;

@@ -36,6 +36,7 @@ use crate::presence::Withheld;
 use crate::reconcile::Summed;
 use crate::reservoir::Reservoir;
 use crate::retention::Retention;
+use crate::rumor::Rumors;
 use crate::sampler::Sampler;
 use crate::stats::Stats;
 use crate::suspend::Suspension;
@@ -144,6 +145,7 @@ pub struct Node {
     pub(crate) withheld_until: Time,
     pub(crate) reservoir: Reservoir,
     pub(crate) withheld: Withheld,
+    pub(crate) rumors: Rumors,
     pub(crate) suspension: Suspension,
     pub(crate) goodbye_wants_link: bool,
     /// What the application says of this node.
@@ -217,6 +219,7 @@ impl Node {
             health: Health::default(),
             withheld_until: Time::ZERO,
             withheld: Withheld::default(),
+            rumors: Rumors::new(now),
             suspension: Suspension::Active,
             goodbye_wants_link: false,
             metadata: Bytes::new(),
@@ -513,6 +516,7 @@ impl Node {
                 Timer::Probe(nonce) => self.forget_question(nonce),
                 Timer::OwnRecord => self.on_own_record_due(now),
                 Timer::Owed(link) => self.pay(now, link),
+                Timer::Hint => self.hint(now),
                 Timer::Withheld => self.spread_withheld(now),
                 Timer::Snapshot => self.members_known(now),
                 Timer::Sample => self.refine_sample(now),

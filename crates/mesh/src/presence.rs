@@ -204,6 +204,7 @@ impl Node {
         // Of one that is known the table knows it.
         let linked = self.members.get(node).is_none() && self.links.reaches(node);
         let change = self.members.apply(member.clone(), linked, now);
+        self.rumors.note_heard(node);
         // Of a sample the application hears; a neighbor outside it is a neighbor, no more.
         let inside = self.members.is_inside(node);
         if self.members.level() != level {

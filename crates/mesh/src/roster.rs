@@ -55,6 +55,12 @@ const ANSWER_SPREAD: Duration = Duration::from_millis(2);
 /// A node that was told nothing to compare with takes its table as complete after this.
 pub(crate) const SNAPSHOT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a newcomer waits for the table of its first neighbor before it asks others.
+const SNAPSHOT_TURN: Duration = Duration::from_secs(2);
+
+/// Most marks in a frame of hints: what `by_weight` allows with some room.
+const HINTS_MAX: usize = 200;
+
 /// Marks with their sums, in the order of ids.
 type Marks = Vec<(MemberMark, MemberSum)>;
 
@@ -66,7 +72,8 @@ impl Node {
         }
         let Some(link) = self.links.get_mut(id) else { return };
         let (compares, ours) = (link.compares(), link.opened_by_us());
-        if link.debt.heals_until.is_some() && ours {
+        let heals = link.debt.heals_until.is_some();
+        if heals && ours {
             self.stats.reservoir_merges += 1;
         }
         if !compares {
@@ -74,7 +81,14 @@ impl Node {
             let nodes: Vec<NodeId> = self.members.iter().map(|m| m.record.facts().node).collect();
             return self.owe_records(now, id, nodes);
         }
-        if ours {
+        // A newcomer asks one neighbor at a time for the whole table.
+        let asked = self.rumors.snapshot_asked.is_some_and(|at| now.since(at) < SNAPSHOT_TURN);
+        if ours && !self.snapshot_told && asked && !heals {
+            if let Some(link) = self.links.get_mut(id) {
+                link.debt.compare_at = now + SNAPSHOT_TURN;
+            }
+        } else if ours {
+            self.rumors.snapshot_asked = Some(now);
             self.compare_members(now, id);
         } else if let Some(link) = self.links.get_mut(id) {
             link.debt.compare_at = now + COMPARE_AGAIN;
@@ -94,6 +108,14 @@ impl Node {
         link.debt.compare_at = now + if link.debt.agreed { COMPARE_AGREED } else { COMPARE_AGAIN };
         let content = MemberContent::Sum(self.sum_of_range(now, self.members.level(), (None, None)));
         self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
+    }
+
+    /// Marks of members that changed: whoever lacks one pulls its record.
+    pub(crate) fn send_hints(&mut self, id: LinkId, marks: &[MemberMark]) {
+        for marks in marks.chunks(HINTS_MAX) {
+            let content = MemberContent::Marks { marks: marks.to_vec(), reply: false };
+            self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
+        }
     }
 
     fn send_member_ranges(&mut self, id: LinkId, ranges: Vec<MemberRange>) {
@@ -243,7 +265,7 @@ impl Node {
                     match (known.status, mark.status) {
                         (MemberStatus::Alive, MemberStatus::Failed) => self.doubt(now, from, *mark),
                         (MemberStatus::Failed, MemberStatus::Alive) if whole.is_some() => {
-                            conflicts.push(known)
+                            conflicts.push(known);
                         }
                         (MemberStatus::Left, MemberStatus::Alive | MemberStatus::Failed) => {
                             owed.push(mark.node);
@@ -251,6 +273,7 @@ impl Node {
                         (MemberStatus::Alive | MemberStatus::Failed, MemberStatus::Left) => {
                             wanted.push(mark.node);
                         }
+                        (ours, theirs) if ours == theirs => self.settle(from, mark.node),
                         _ => {}
                     }
                 }
@@ -264,6 +287,10 @@ impl Node {
             let lacks = |node: &NodeId| theirs.binary_search(node).is_err();
             owed.extend(self.members.compared(level, range, now).map(Row::node).filter(lacks));
             owed.extend(self.own_mark(level, range).map(|own| own.node).filter(lacks));
+        }
+        if whole.is_none() {
+            // Of what just changed several neighbors tell at once: the first is asked.
+            wanted.retain(|node| self.rumors.may_ask(*node, now));
         }
         if owed.len() + wanted.len() > 0 {
             self.stats.members_merged += 1;

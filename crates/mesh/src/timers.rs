@@ -57,6 +57,8 @@ pub(crate) enum Timer {
     OwnRecord,
     /// To send a neighbor what it is owed of member records.
     Owed(LinkId),
+    /// To tell neighbors by marks of members that changed.
+    Hint,
     /// To pass on changes of members that changed too often.
     Withheld,
     /// To take the member table as complete.

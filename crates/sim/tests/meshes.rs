@@ -158,6 +158,10 @@ fn a_crowd_that_joins_at_once_becomes_one_mesh() {
     let sample = sample(outcome, 30.0);
     assert_eq!((sample.components, sample.online), (1, 200), "{}", outcome.replay);
     assert!(sample.degree_in_bounds >= 0.99, "{sample:#?}");
+    // 200 nodes hear of 199 others: what it takes is to be a few frames for each.
+    let frames = |kind: &str| outcome.frames_by_kind.get(kind).copied().unwrap_or(0);
+    let told = frames("members") + frames("comparisons");
+    assert!(told < 200 * 199 * 4, "{told} frames about members: {}", outcome.replay);
 }
 
 #[test]
