@@ -51,6 +51,10 @@ pub(crate) struct Debt {
     pub(crate) compare_at: Time,
     /// The last comparison found no difference.
     pub(crate) agreed: bool,
+    /// The neighbor was told so once.
+    pub(crate) agreement_told: bool,
+    /// The level of the sample that the neighbor keeps, and whether it is well filled, as it says.
+    pub(crate) claims: Option<(u32, bool)>,
     /// The nonce of a ping that must be answered for the link to stay.
     pub(crate) confirming: Option<u64>,
     /// The link was made to mend a split: not to be dropped before.

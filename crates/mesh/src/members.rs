@@ -143,8 +143,8 @@ impl Members {
 
     /// Stops a debug build if an invariant does not hold.
     pub(crate) fn check(&self) {
-        let present = || self.table.values().filter(|known| is_present(&known.member));
-        let inside = |known: &&Known| self.level == 0 || known.place < self.bound;
+        let present = || self.table.iter().filter(|row| is_present(&row.member));
+        let inside = |row: &&Row| self.level == 0 || row.place < self.bound;
         debug_assert!(self.alive == present().count(), "{} members are not as counted", self.alive);
         debug_assert!(self.sampled == present().filter(inside).count(), "the sample is not as counted");
         debug_assert!(self.bound == share(self.level), "the bound is not the level's");
@@ -326,11 +326,16 @@ impl Members {
 
     /// Takes the next finer level if there is room for what it adds. Tells whether it did.
     pub(crate) fn lower_level(&mut self) -> bool {
-        let room = self.level > 0 && self.sampled * 4 < self.max * 3;
+        let room = self.has_room();
         if room {
             self.set_level(self.level - 1);
         }
         room
+    }
+
+    /// Whether what a finer level adds would fit.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.level > 0 && self.sampled * 4 < self.max * 3
     }
 
     fn keep_bounds(&mut self) {

@@ -293,6 +293,13 @@ impl Node {
             return;
         }
         let outside = !self.members.is_inside(self.me.node);
+        // Down at once to what neighbors keep, a level at a time below that.
+        if let Some(claimed) = self.claimed_level(false)
+            && self.members.has_room()
+            && claimed + 1 < self.members.level()
+        {
+            self.members.set_level(claimed + 1);
+        }
         if self.members.lower_level() {
             for id in self.links.flooding_ids() {
                 if let Some(link) = self.links.get_mut(id) {

@@ -106,22 +106,25 @@ impl Node {
     pub(crate) fn compare_members(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.compares()) else { return };
         link.debt.compare_at = now + if link.debt.agreed { COMPARE_AGREED } else { COMPARE_AGAIN };
-        let content = MemberContent::Sum(self.sum_of_range(now, self.members.level(), (None, None)));
-        self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
+        let level = self.members.level();
+        let content = MemberContent::Sum(self.sum_of_range(now, level, (None, None)));
+        self.send_member_ranges(id, level, vec![MemberRange { from: None, until: None, content }]);
     }
 
     /// Marks of members that changed: whoever lacks one pulls its record.
     pub(crate) fn send_hints(&mut self, id: LinkId, marks: &[MemberMark]) {
         for marks in marks.chunks(HINTS_MAX) {
             let content = MemberContent::Marks { marks: marks.to_vec(), reply: false };
-            self.send_member_ranges(id, vec![MemberRange { from: None, until: None, content }]);
+            let level = self.members.level();
+            self.send_member_ranges(id, level, vec![MemberRange { from: None, until: None, content }]);
         }
     }
 
-    fn send_member_ranges(&mut self, id: LinkId, ranges: Vec<MemberRange>) {
+    /// Sends ranges with the level they were looked at: an answer to a neighbor that keeps a
+    /// coarser sample is about that sample, or the two would begin anew with every frame.
+    fn send_member_ranges(&mut self, id: LinkId, level: u32, ranges: Vec<MemberRange>) {
         let members = u32::try_from(self.members.alive() + 1).unwrap_or(u32::MAX);
         for ranges in by_weight(ranges) {
-            let level = self.members.level();
             self.control(id, ControlFrame::MemberDigest(MemberDigest { level, members, ranges }));
         }
     }
@@ -160,12 +163,9 @@ impl Node {
         if !self.links.get(from).is_some_and(crate::link::Link::compares) {
             return;
         }
-        // A neighbor that sees a far larger mesh, and shows it by what it keeps, is right.
-        if digest.level > self.members.level() + 1
-            && (digest.members as usize).saturating_mul(4) >= self.config.members_max
-        {
-            self.members.set_level(digest.level);
-            self.timers.set_by(Timer::Sample, now + COMPARE_AGAIN);
+        self.hear_level(now, from, &digest);
+        if digest.ranges.is_empty() {
+            return self.note_agreement(now, from, true);
         }
         let mine = self.members.level();
         let level = mine.max(digest.level);
@@ -175,7 +175,7 @@ impl Node {
             let ids = (range.from, range.until);
             match range.content {
                 // Its sum is over members this node does not keep: it is told this node's.
-                MemberContent::Sum(_) if digest.level < mine => coarser = true,
+                MemberContent::Sum(_) if digest.level < mine => coarser |= ids == (None, None),
                 MemberContent::Sum(theirs) => {
                     let ours = self.sum_of_range(now, level, ids);
                     let same = ours == theirs;
@@ -183,6 +183,7 @@ impl Node {
                         self.note_agreement(now, from, same);
                     }
                     if same {
+                        self.tell_agreement(from, level);
                         continue;
                     }
                     if theirs.count() <= NEARLY_EMPTY && ours.count() as usize > LISTED {
@@ -193,7 +194,11 @@ impl Node {
                 }
                 MemberContent::Marks { marks: theirs, reply } => {
                     let whole = reply.then_some(ids);
-                    let conflicts = self.settle_marks(now, from, level, &theirs, whole);
+                    let (same, conflicts) = self.settle_marks(now, from, level, &theirs, whole);
+                    if same && whole == Some((None, None)) {
+                        self.note_agreement(now, from, true);
+                        self.tell_agreement(from, level);
+                    }
                     if !conflicts.is_empty() {
                         let content = MemberContent::Marks { marks: conflicts, reply: false };
                         answer.push(MemberRange { from: ids.0, until: ids.1, content });
@@ -204,7 +209,45 @@ impl Node {
         if coarser {
             self.compare_members(now, from);
         }
-        self.send_member_ranges(from, answer);
+        self.send_member_ranges(from, level, answer);
+    }
+
+    /// Takes over the level of most neighbors, if they see a far larger mesh. One of them alone
+    /// could make this node forget whom it knows.
+    fn hear_level(&mut self, now: Time, from: LinkId, digest: &MemberDigest) {
+        let whole =
+            |range: &MemberRange| range.until.is_none() && matches!(range.content, MemberContent::Sum(_));
+        // An answer is at the coarser of two levels, only a question at its sender's own.
+        if !digest.ranges.iter().any(|range| range.from.is_none() && whole(range)) {
+            return;
+        }
+        let full = (digest.members as usize).saturating_mul(4) >= self.config.members_max;
+        if let Some(link) = self.links.get_mut(from) {
+            link.debt.claims = Some((digest.level, full));
+        }
+        if let Some(level) = self.claimed_level(true).filter(|level| *level > self.members.level() + 1) {
+            self.members.set_level(level);
+            self.timers.set_by(Timer::Sample, now + COMPARE_AGAIN);
+        }
+    }
+
+    /// The level in the middle of those that neighbors claim; of two, the lower. Of those whose
+    /// table is not full it may be left open how far they should go.
+    pub(crate) fn claimed_level(&self, full_only: bool) -> Option<u32> {
+        let claims = self.links.flooding().filter_map(|link| link.debt.claims);
+        let mut levels: Vec<u32> =
+            claims.map(|(level, full)| if full || !full_only { level } else { 0 }).collect();
+        levels.sort_unstable();
+        levels.get(levels.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// Who begins on a new link learns that there is nothing to learn; later it need not know.
+    fn tell_agreement(&mut self, id: LinkId, level: u32) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        if !std::mem::replace(&mut link.debt.agreement_told, true) {
+            let members = u32::try_from(self.members.alive() + 1).unwrap_or(u32::MAX);
+            self.control(id, ControlFrame::MemberDigest(MemberDigest { level, members, ranges: vec![] }));
+        }
     }
 
     fn note_agreement(&mut self, now: Time, id: LinkId, same: bool) {
@@ -236,8 +279,8 @@ impl Node {
         self.owe_records(now, id, nodes);
     }
 
-    /// Compares a neighbor's marks with this node's, and returns those of this node that call
-    /// failed whom the neighbor calls alive. `whole` is the range of which the marks are all it
+    /// Compares a neighbor's marks with this node's. Tells whether nothing differs, and those of
+    /// this node that call failed whom the neighbor calls alive. `whole` is the range of which the marks are all it
     /// has; it then wants to hear of what differs.
     fn settle_marks(
         &mut self,
@@ -246,7 +289,7 @@ impl Node {
         level: u32,
         theirs: &[MemberMark],
         whole: Option<Range>,
-    ) -> Vec<MemberMark> {
+    ) -> (bool, Vec<MemberMark>) {
         let (mut owed, mut wanted, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
         for mark in theirs {
             let known = if mark.node == self.me.node {
@@ -292,14 +335,15 @@ impl Node {
             // Of what just changed several neighbors tell at once: the first is asked.
             wanted.retain(|node| self.rumors.may_ask(*node, now));
         }
-        if owed.len() + wanted.len() > 0 {
+        let differ = owed.len() + wanted.len() > 0;
+        if differ {
             self.stats.members_merged += 1;
         }
         self.owe_records(now, from, owed);
         for chunk in wanted.chunks(POSITIONS_MAX) {
             self.control(from, ControlFrame::MemberPull(chunk.to_vec()));
         }
-        conflicts
+        (!differ && conflicts.is_empty(), conflicts)
     }
 
     pub(crate) fn on_member_pull(&mut self, now: Time, from: LinkId, nodes: Vec<NodeId>) {

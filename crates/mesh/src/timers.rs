@@ -57,8 +57,6 @@ pub(crate) enum Timer {
     OwnRecord,
     /// To send a neighbor what it is owed of member records.
     Owed(LinkId),
-    /// To tell neighbors by marks of members that changed.
-    Hint,
     /// To pass on changes of members that changed too often.
     Withheld,
     /// To take the member table as complete.
@@ -71,13 +69,15 @@ pub(crate) enum Timer {
     Reservoir,
     /// To check a member to which there is no link.
     Audit,
+    /// To tell neighbors by marks of members that changed.
+    Hint,
 }
 
 /// No deadline.
 const NEVER: Time = Time::from_nanos(u64::MAX);
 
 /// The timers a node has once, in their order.
-const OWN: [Timer; 17] = [
+const OWN: [Timer; 18] = [
     Timer::Maintain,
     Timer::Prune,
     Timer::Shuffle,
@@ -95,6 +95,7 @@ const OWN: [Timer; 17] = [
     Timer::Confirm,
     Timer::Reservoir,
     Timer::Audit,
+    Timer::Hint,
 ];
 
 /// The timers each link has once, in their order.
@@ -128,6 +129,7 @@ impl Timer {
             Self::Confirm => 14,
             Self::Reservoir => 15,
             Self::Audit => 16,
+            Self::Hint => 17,
             Self::Link(link) => return Slot::Link(*link, 0),
             Self::Digest(link) => return Slot::Link(*link, 1),
             Self::Announce(link) => return Slot::Link(*link, 2),
