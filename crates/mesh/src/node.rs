@@ -143,6 +143,8 @@ pub struct Node {
     pub(crate) health: Health,
     /// Nobody is suspected before: this node was asleep, or its network changed.
     pub(crate) withheld_until: Time,
+    /// Until then links are lost because this node was stopped for long, or moved.
+    pub(crate) own_fault: bool,
     pub(crate) reservoir: Reservoir,
     pub(crate) withheld: Withheld,
     pub(crate) rumors: Rumors,
@@ -218,6 +220,7 @@ impl Node {
             suspects: Suspects::default(),
             health: Health::default(),
             withheld_until: Time::ZERO,
+            own_fault: false,
             withheld: Withheld::default(),
             rumors: Rumors::new(now),
             suspension: Suspension::Active,

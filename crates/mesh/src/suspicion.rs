@@ -62,6 +62,9 @@ const ASKERS_MAX: usize = 16;
 enum Stage {
     /// To be asked about at the deadline.
     Doubted,
+    /// Its link was lost while this node was stopped, or changed its network: that says nothing
+    /// of it. To be asked about at the deadline only if there is nobody else to know.
+    Excused,
     /// Asked about; failed at the deadline.
     Asking,
     /// Somebody has a link to it.
@@ -173,7 +176,8 @@ impl Node {
         }
         if now < self.withheld_until {
             // After a pause this node's own links come first.
-            return self.set_suspect(node, Stage::Doubted, self.withheld_until, false);
+            let stage = if self.own_fault { Stage::Excused } else { Stage::Doubted };
+            return self.set_suspect(node, stage, self.withheld_until, false);
         }
         self.ask_about(now, node, false)
     }
@@ -314,7 +318,11 @@ impl Node {
         let Suspect { stage, due, again } = suspect;
         let late = now.since(due) > LATE;
         if now < self.withheld_until {
-            self.set_suspect(node, Stage::Doubted, self.withheld_until, again);
+            let stage = if stage == Stage::Excused { stage } else { Stage::Doubted };
+            self.set_suspect(node, stage, self.withheld_until, again);
+        } else if stage == Stage::Excused && self.links.flooding().next().is_some() {
+            // Its other neighbors miss it if it is gone, and tell.
+            self.members.set_linked(node, false);
         } else if stage == Stage::Asking && !late {
             self.conclude(now, node);
         } else {

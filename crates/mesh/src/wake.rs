@@ -72,6 +72,7 @@ impl Node {
         if confirm {
             self.confirm_links(now);
         } else {
+            self.own_fault &= now < self.withheld_until;
             self.withheld_until = self.withheld_until.max(now + WITHHELD_AFTER);
         }
         self.candidates.hurry(now);
@@ -84,6 +85,7 @@ impl Node {
         // Not stretched: this node runs again, and the answers are only as old as its question.
         let wait = (slowest * 4).clamp(CONFIRM_MIN, CONFIRM_MAX);
         self.withheld_until = now + wait + WITHHELD_AFTER;
+        self.own_fault = true;
         for id in self.links.flooding_ids() {
             let nonce = self.chance.number();
             if let Some(link) = self.links.get_mut(id) {

@@ -239,6 +239,39 @@ fn a_node_that_was_stopped_for_a_minute_is_back_within_five_seconds() {
     assert_eq!(failures(&world, |i| i != 4), 0, "it accuses nobody for its own sleep");
 }
 
+/// A hundred that sleep together would else ask everybody about eight hundred neighbors, twice.
+#[test]
+fn a_node_that_slept_asks_nobody_about_the_links_it_lost_by_that() {
+    let mut world = grown(30, &Config::default());
+    let gone = (0..30).find(|other| *other != 4 && world.linked(4, *other)).unwrap();
+    world.stop(4);
+    world.run_for(8 * SECOND);
+    world.give_up(4);
+    world.kill(gone, 7 * SECOND);
+    world.run_for(52 * SECOND);
+    let before = world.node(4).stats().suspects_vouched;
+    world.cont(4);
+    world.input(4, Input::Resumed { paused: 60 * SECOND });
+    world.run_for(20 * SECOND);
+    let asked = world.node(4).stats().suspects_vouched;
+    assert_eq!(asked, before, "whoever is asked about and is there is vouched for");
+    assert_eq!(statuses(&world, 4)[gone].0, MemberStatus::Failed, "the others told");
+}
+
+#[test]
+fn the_last_neighbor_of_a_node_that_slept_is_missed_all_the_same() {
+    let mut world = grown(2, &Config::default());
+    world.stop(0);
+    world.run_for(8 * SECOND);
+    world.give_up(0);
+    world.kill(1, SECOND);
+    world.run_for(30 * SECOND);
+    world.cont(0);
+    world.input(0, Input::Resumed { paused: 38 * SECOND });
+    world.run_for(15 * SECOND);
+    assert_eq!(statuses(&world, 0)[1].0, MemberStatus::Failed);
+}
+
 #[test]
 fn a_node_that_was_stopped_without_knowing_accuses_nobody() {
     let mut world = grown(30, &Config::default());
