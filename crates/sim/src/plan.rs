@@ -430,7 +430,7 @@ pub enum Who {
 }
 
 /// What must hold, beside what always must: each message at most once, in order or after an
-/// exact gap; no node its own neighbor; no violation of the protocol between honest nodes;
+/// exact gap; no node its own neighbor; no neighbor dialed; no violation of the protocol between honest nodes;
 /// memory within its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checks {
@@ -447,11 +447,14 @@ pub struct Checks {
     pub agree_within: Option<Duration>,
     /// Most times per minute the same two nodes become neighbors. Default 6.
     pub links_per_pair_minute: Option<u32>,
-    /// Most bytes per second and node, on average from [`Checks::quiet_from`] on, where nothing is
-    /// published. Default `None`.
+    /// How long after the last join, fault and departure the mesh counts as settled: the two
+    /// limits below hold on average from then on, where a minute is left. Default 3 min.
+    pub settles_in: Duration,
+    /// Most bytes per second and node that a settled mesh sends beside messages and what they
+    /// ask for. Default 2000, four times what is aimed at with 1000 members. `None`: not checked.
     pub quiet_bytes: Option<f64>,
-    /// From when the mesh should be quiet. Default 60 s.
-    pub quiet_from: Duration,
+    /// Most links made per node and minute in a settled mesh. Default 2. `None`: not checked.
+    pub links_per_node_minute: Option<f64>,
     /// Most deadlines a node may handle per second: more is spinning. Default 2000.
     pub deadlines_per_second: u32,
 }
@@ -464,8 +467,9 @@ impl Default for Checks {
             neighbors_max: None,
             agree_within: Some(Duration::from_secs(12)),
             links_per_pair_minute: Some(6),
-            quiet_bytes: None,
-            quiet_from: Duration::from_secs(60),
+            settles_in: Duration::from_secs(180),
+            quiet_bytes: Some(2000.0),
+            links_per_node_minute: Some(2.0),
             deadlines_per_second: 2000,
         }
     }

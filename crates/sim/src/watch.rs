@@ -115,6 +115,20 @@ impl Watch {
             ("core: a trial brought nothing", stats.swaps_failed),
             ("core: rotated", stats.rotations),
             ("core: began a shuffle", stats.shuffles_sent),
+            ("core: reported a member as failed", stats.members_failed),
+            ("core: a suspect was vouched for", stats.suspects_vouched),
+            ("core: a suspect spoke for itself", stats.suspects_refuted),
+            ("core: refuted its own failure", stats.refutations),
+            ("core: doubted what a neighbor said of a member", stats.members_doubted),
+            ("core: compared tables that differed", stats.members_merged),
+            ("core: became more patient", stats.health_raised),
+            ("core: woke up", stats.resumes),
+            ("core: gave up a neighbor that did not answer after a pause", stats.links_unconfirmed),
+            ("core: suspected a split", stats.splits_suspected),
+            ("core: dialed a member of the past", stats.reservoir_probes),
+            ("core: a member of the past became a neighbor", stats.reservoir_merges),
+            ("core: checked a member without a link to it", stats.audits),
+            ("core: a member that was checked did not answer", stats.audits_failed),
         ] {
             self.reached_times(branch, times);
         }

@@ -11,6 +11,7 @@ mod look;
 mod obey;
 mod script;
 mod send;
+mod settled;
 mod silence;
 mod tell;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use peerchannel_sim::{Churn, Happening, Outcome, Plan, Scripted, Traffic, Who, World};
+use peerchannel_sim::{Churn, Happening, Outcome, Plan, Scripted, Who, World};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -62,15 +62,28 @@ fn frames_that_are_really_encoded_tell_the_same_story() {
 fn a_mesh_that_is_asked_for_the_impossible_fails_its_checks() {
     let mut plan = Plan { nodes: 20, duration: seconds(60), ..Plan::default() };
     plan.checks.neighbors_max = Some(3);
-    plan.checks.quiet_bytes = Some(1.0);
-    plan.checks.quiet_from = seconds(20);
     let outcome = run(&plan);
     let rules: Vec<&str> = outcome.violations.iter().map(|violation| violation.rule.as_str()).collect();
     assert!(rules.contains(&"as many neighbors as allowed"), "{rules:?}");
     assert!(outcome.violations_total > rules.len() as u64, "further ones are counted");
-    let quiet = Plan { traffic: Traffic::none(), ..plan };
-    let outcome = run(&quiet);
-    assert!(outcome.violations_total > 0);
+}
+
+#[test]
+fn a_mesh_that_does_not_come_to_rest_fails_its_checks() {
+    let mut plan = Plan { nodes: 30, duration: seconds(150), ..Plan::default() };
+    let rules = |plan: &Plan| -> Vec<String> {
+        run(plan).violations.into_iter().map(|violation| violation.rule).collect()
+    };
+    assert_eq!(rules(&plan), [""; 0]);
+    plan.checks.settles_in = seconds(30);
+    plan.checks.quiet_bytes = Some(1.0);
+    assert_eq!(rules(&plan), ["an idle mesh is quiet"]);
+    plan.checks.quiet_bytes = None;
+    plan.checks.links_per_node_minute = Some(-1.0);
+    assert_eq!(rules(&plan), ["links do not come and go"]);
+    // With too little left to look at, nothing is said.
+    plan.checks.settles_in = seconds(110);
+    assert_eq!(rules(&plan), [""; 0]);
 }
 
 #[test]

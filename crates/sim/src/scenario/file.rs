@@ -165,7 +165,8 @@ struct ChecksText {
     agree_within: Option<OrOff>,
     links_per_pair_minute: Option<Whole<0, 1_000_000>>,
     quiet_bytes: Option<Rate>,
-    quiet_from: Option<Span>,
+    links_per_node_minute: Option<Rate>,
+    settles_in: Option<Span>,
     deadlines_per_second: Option<Whole<1, 1_000_000>>,
 }
 
@@ -415,10 +416,12 @@ impl ChecksText {
             settled Span::get,
             agree_within off,
             links_per_pair_minute size,
-            quiet_from Span::get,
+            settles_in Span::get,
         });
         checks.neighbors_max = self.neighbors_max.map(Whole::size).or(checks.neighbors_max);
         checks.quiet_bytes = self.quiet_bytes.map(Rate::get).or(checks.quiet_bytes);
+        checks.links_per_node_minute =
+            self.links_per_node_minute.map(Rate::get).or(checks.links_per_node_minute);
         if let Some(deadlines) = self.deadlines_per_second {
             checks.deadlines_per_second = u32::try_from(deadlines.get()).unwrap_or(u32::MAX);
         }

@@ -354,7 +354,7 @@ impl World {
             }
         }
         self.watch.members_wrong = self.tables_are_complete().then(|| self.wrong_members());
-        self.check_quiet();
+        self.check_rest();
     }
 
     /// Compares every member table with who runs.
@@ -384,19 +384,6 @@ impl World {
             wrong += (expected.saturating_sub(right) + ghosts) as u64;
         }
         wrong
-    }
-
-    /// Where nothing is published, little is said.
-    fn check_quiet(&mut self) {
-        let Some(most) = self.plan.checks.quiet_bytes else { return };
-        let from = self.plan.checks.quiet_from.as_secs_f64();
-        let late: Vec<f64> =
-            self.watch.samples.iter().filter(|s| s.at > from).map(|s| s.bytes_per_node_s).collect();
-        let mean = late.iter().sum::<f64>() / late.len().max(1) as f64;
-        if mean > most {
-            let text = format!("{mean:.0} bytes per second and node, at most {most:.0} are allowed");
-            self.watch.violated(self.now, None, "an idle mesh is quiet", text);
-        }
     }
 }
 

@@ -67,7 +67,13 @@ impl World {
                 core.handle(self.time(), Input::Verified { job, valid });
             }
             Output::Resolve => self.ask(index),
-            Output::Dial { dial, candidate } => self.dial(index, dial, &candidate),
+            Output::Dial { dial, candidate } => {
+                if let Some(other) = core.neighbors().find(|n| Some(n.node) == candidate.node) {
+                    let text = format!("node {}", index_of(&other.node));
+                    self.watch.violated(self.now, Some(index), "no neighbor is dialed", text);
+                }
+                self.dial(index, dial, &candidate);
+            }
             Output::Establish { link, .. } => self.establish(EndRef::from_id(link)),
             Output::Control { link, frame } => self.send_control(EndRef::from_id(link), frame),
             Output::Data { link, frame } => self.send_data(EndRef::from_id(link), frame),
