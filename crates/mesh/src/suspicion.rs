@@ -194,7 +194,10 @@ impl Node {
 
     /// A doubt about a member was passed on: if it does not answer, it is asked about.
     pub(crate) fn suspect_unless_answered(&mut self, now: Time, node: NodeId, within: Duration) {
-        if self.may_be_suspected(node) && !self.suspects.table.contains_key(&node) {
+        let suspect = self.suspects.table.get(&node);
+        // A doubt of others is evidence, which this node's own sleep was not.
+        let free = suspect.is_none_or(|suspect| suspect.stage == Stage::Excused);
+        if free && self.may_be_suspected(node) {
             self.set_suspect(node, Stage::Doubted, now + within, false);
         }
     }

@@ -268,7 +268,8 @@ fn the_last_neighbor_of_a_node_that_slept_is_missed_all_the_same() {
     world.run_for(30 * SECOND);
     world.cont(0);
     world.input(0, Input::Resumed { paused: 38 * SECOND });
-    world.run_for(15 * SECOND);
+    // A node that was late waits eight times as long before it accuses.
+    world.run_for(40 * SECOND);
     assert_eq!(statuses(&world, 0)[1].0, MemberStatus::Failed);
 }
 
