@@ -19,6 +19,11 @@ use crate::timers::Timer;
 /// Pause between two attempts to drop one link too many, divided by how many there are.
 const PRUNE_PAUSE: Duration = Duration::from_secs(10);
 
+/// The same above the high limit. A node with 32 links, which a crowd makes of the first, is
+/// below it after some ten seconds (with the pause above, and parts of no less than 1.25 s, it
+/// took half a minute).
+const PRUNE_PAUSE_ABOVE_HIGH: Duration = Duration::from_secs(5);
+
 /// Above the high limit even younger links may go, once there was time to hear from them.
 const LIVED_ABOVE_HIGH: Duration = Duration::from_secs(3);
 
@@ -57,7 +62,9 @@ impl Node {
     fn prune_soon(&mut self, now: Time) {
         let surplus = self.links.flooding().count().saturating_sub(self.wanted());
         if surplus > 0 && self.is_large() && !self.timers.is_set(&Timer::Prune) {
-            let pause = PRUNE_PAUSE / u32::try_from(surplus.min(8)).unwrap_or(1);
+            let above = self.links.flooding().count() > self.config.neighbors_high;
+            let pause = if above { PRUNE_PAUSE_ABOVE_HIGH } else { PRUNE_PAUSE };
+            let pause = pause / u32::try_from(surplus.min(32)).unwrap_or(1);
             let next = now + self.chance.jitter(pause);
             self.timers.set(Timer::Prune, next);
         }
