@@ -98,26 +98,12 @@ fn is_compared(row: &Row, level: u32, bound: u64, now: Time) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use peerchannel_wire::{Epoch, Member, MemberFacts, MemberName, MemberStatus, MeshId, Signature};
+    use peerchannel_wire::MemberStatus;
 
     use super::*;
     use crate::chance::Chance;
     use crate::members::is_present;
-
-    fn of(node: NodeId, epoch: u64, incarnation: u32, status: MemberStatus) -> Member {
-        let facts = MemberFacts::new(node, Epoch::new(epoch).unwrap(), incarnation, MemberName::default());
-        Member { status, record: facts.unsigned().sign(Signature::from_bytes([0; 64])) }
-    }
-
-    fn id(n: usize) -> NodeId {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
-        NodeId::from_bytes(bytes)
-    }
-
-    fn members(max: usize) -> Members {
-        Members::new(MeshId::from_bytes([3; 32]), max)
-    }
+    use crate::members::tests::{id, members, of};
 
     #[test]
     fn sums_are_the_same_in_any_order_and_leave_out_old_graves() {

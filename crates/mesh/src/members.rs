@@ -413,7 +413,7 @@ const fn rank_of_status(status: MemberStatus) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use peerchannel_wire::{MemberFacts, Signature};
 
     use super::*;
@@ -422,18 +422,18 @@ mod tests {
         of(NodeId::from_bytes([7; 32]), epoch, incarnation, status)
     }
 
-    fn of(node: NodeId, epoch: u64, incarnation: u32, status: MemberStatus) -> Member {
+    pub(crate) fn of(node: NodeId, epoch: u64, incarnation: u32, status: MemberStatus) -> Member {
         let facts = MemberFacts::new(node, Epoch::new(epoch).unwrap(), incarnation, MemberName::default());
         Member { status, record: facts.unsigned().sign(Signature::from_bytes([0; 64])) }
     }
 
-    fn id(n: usize) -> NodeId {
+    pub(crate) fn id(n: usize) -> NodeId {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
         NodeId::from_bytes(bytes)
     }
 
-    fn members(max: usize) -> Members {
+    pub(crate) fn members(max: usize) -> Members {
         Members::new(MeshId::from_bytes([3; 32]), max)
     }
 
