@@ -135,6 +135,16 @@ pub enum ConfigError {
         /// The largest it may be.
         max: usize,
     },
+    /// A time is outside its range.
+    #[error("{field} is {value:?}, it must be {min:?} to {TIME_MAX:?}")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: Duration,
+        /// The shortest it may be; the longest is [`TIME_MAX`].
+        min: Duration,
+    },
     /// A value is over what another one leaves it.
     #[error(
         "{field} is {value}, it must be at most {share}{of}, which is {of_value}: lower it to {max} or raise {of}"
@@ -166,6 +176,12 @@ pub enum ConfigError {
         of_value: usize,
     },
 }
+
+/// Longest time that may be configured: whoever waits for a day need not wait at all.
+pub const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Shortest time of what is done again and again, so that no node is busy with nothing else.
+const TIME_MIN: Duration = Duration::from_millis(100);
 
 /// Most neighbors that may be configured: beyond, connections cost more than they bring
 /// (29 to 36 KB each, measured).
@@ -260,7 +276,20 @@ impl Config {
         range("dialable_high", self.dialable_high, 1, NEIGHBORS_MAX)?;
         range("passive_max", self.passive_max, 8, 1 << 12)?;
         range("candidates_max", self.candidates_max, 8, 1 << 16)?;
-        range("full_mesh_members_max", self.full_mesh_members_max, 1, NEIGHBORS_MAX + 1)
+        range("full_mesh_members_max", self.full_mesh_members_max, 1, NEIGHBORS_MAX + 1)?;
+        for (field, value, min) in [
+            ("connect_timeout", self.connect_timeout, TIME_MIN),
+            ("slow_after", self.slow_after, TIME_MIN),
+            ("resolve_interval", self.resolve_interval, TIME_MIN),
+            ("audit_interval", self.audit_interval, TIME_MIN),
+            ("repair_limit", self.repair_limit, TIME_MIN),
+            ("leave_timeout", self.leave_timeout, Duration::ZERO),
+        ] {
+            if !(min..=TIME_MAX).contains(&value) {
+                return Err(ConfigError::Time { field, value, min });
+            }
+        }
+        Ok(())
     }
 
     /// Members up to which everyone links to everyone.
@@ -293,6 +322,8 @@ mod tests {
         check(&|c| c.neighbors_low = 0, "low 0");
         check(&|c| c.neighbors_target = 13, "target 13");
         check(&|c| c.neighbors_high = 65, "<= 64");
+        check(&|c| c.audit_interval = Duration::ZERO, "audit_interval is 0ns, it must be 100ms to 86400s");
+        check(&|c| c.resolve_interval = Duration::MAX, "resolve_interval is 18446744073709551615.999999999s");
         check(
             &|c| c.dialable_high = 11,
             "dialable_high is 11, it must be at least neighbors_high, which is 12",

@@ -112,7 +112,7 @@ mod time;
 mod timers;
 mod wake;
 
-pub use config::{Config, ConfigError, NEIGHBORS_MAX};
+pub use config::{Config, ConfigError, NEIGHBORS_MAX, TIME_MAX};
 pub use filter::{Filter, FilterView, Origination, Verdict};
 pub use health::STOPPED;
 pub use input::{Candidate, DialFailure, DialId, Input, JobId, Lane, LinkId, LinkLoss, LinkOpened};
