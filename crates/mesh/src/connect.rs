@@ -1,8 +1,9 @@
 //! Links: Connect, Welcome, Refuse, Disconnect, and two links to one node.
 //!
 //! Two links to one node id are resolved the same way at both ends (docs/protocol.md
-//! section 3): the higher epoch wins; of one epoch and dialed by the same side, the newer wins
-//! after the older failed a test; else the one dialed by the larger id is closed.
+//! section 3): the higher epoch wins; of one epoch, and the older one fresh and dialed by the
+//! other side, the one dialed by the larger id is closed; else the newer wins after the older
+//! failed a test.
 
 use std::time::Duration;
 
@@ -30,6 +31,11 @@ pub(crate) const LINKS_MAX: usize = 256;
 
 /// Most links for direct messages that others may open.
 const DIRECT_LINKS_MAX: usize = 32;
+
+/// A link that is up for less than this may have been dialed by one end while the other dialed
+/// too. After that, nobody dials who still has the link: it is tested. Longer than any frame is
+/// on its way, shorter than the transport takes to notice a dead peer.
+const FRESH: Duration = Duration::from_secs(5);
 
 /// Shortest test of an older link to the same node.
 const TEST_MIN: Duration = Duration::from_millis(50);
@@ -169,7 +175,7 @@ impl Node {
             }
             return self.welcome(now, id, &connect);
         }
-        match self.judge_duplicate(id, None) {
+        match self.judge_duplicate(now, id, None) {
             Verdict::Stale => self.refuse(now, id, RefuseReason::StaleEpoch),
             Verdict::KeepOld => self.refuse(now, id, RefuseReason::DuplicateNeighbor),
             Verdict::Test(old) => self.test_older(now, id, old, connect),
@@ -207,12 +213,12 @@ impl Node {
     /// The older link of a test did not answer in time: the newer one takes its place, unless
     /// a third has come up meanwhile that stays.
     pub(crate) fn older_is_silent(&mut self, now: Time, id: LinkId, old: LinkId, connect: &Connect) {
-        let drop = match self.judge_duplicate(id, Some(old)) {
+        let drop = match self.judge_duplicate(now, id, Some(old)) {
             Verdict::KeepNew { drop } => {
                 self.welcome(now, id, connect);
                 drop
             }
-            // Of the same opener and younger than the test: it needs none.
+            // Younger than the test: it needs none.
             Verdict::KeepOld | Verdict::Test(_) => {
                 self.refuse(now, id, RefuseReason::DuplicateNeighbor);
                 None
@@ -228,7 +234,7 @@ impl Node {
     }
 
     /// Compares a link with the one there is to the same node, `except` apart.
-    fn judge_duplicate(&self, id: LinkId, except: Option<LinkId>) -> Verdict {
+    fn judge_duplicate(&self, now: Time, id: LinkId, except: Option<LinkId>) -> Verdict {
         let Some(new) = self.links.get(id) else { return Verdict::KeepOld };
         let known = self.members.get(new.peer).map(|member| member.record.facts().epoch);
         if known > new.epoch {
@@ -246,10 +252,10 @@ impl Node {
                 Verdict::Stale
             };
         }
-        if new.opened_by_us() == old.opened_by_us() {
+        if new.opened_by_us() == old.opened_by_us() || now.since(old.since) >= FRESH {
             return Verdict::Test(old.id);
         }
-        // One was dialed by each side: the one dialed by the larger id is closed.
+        // One was dialed by each side, at once: the one dialed by the larger id is closed.
         let dialed_by_larger = |link: &Link| link.opened_by_us() == (self.me.node > link.peer);
         if dialed_by_larger(new) { Verdict::KeepOld } else { Verdict::KeepNew { drop: Some(old.id) } }
     }
@@ -313,8 +319,9 @@ impl Node {
             .filter(|l| self.links.get(id).is_some_and(|new| new.peer == l.peer && new.id != l.id))
             .map(|l| l.id)
             .collect();
-        // The responder has decided already; we come to the same result.
-        let keep_new = match self.judge_duplicate(id, None) {
+        // The responder has decided already; we come to the same result. A link that it dialed
+        // itself is up here for longer than there, so what is not fresh there is not here.
+        let keep_new = match self.judge_duplicate(now, id, None) {
             Verdict::KeepNew { .. } | Verdict::Test(_) => true,
             Verdict::KeepOld | Verdict::Stale => older.is_empty(),
         };

@@ -58,6 +58,58 @@ fn a_neighbor_is_one_all_along_while_duplicate_links_are_sorted_out() {
 }
 
 #[test]
+fn a_node_that_lost_its_end_of_a_link_has_another_before_its_peer_notices() {
+    for (dials, lost) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let other = 1 - lost;
+        let mut world = World::new(3, &Config::default());
+        world.members[dials].knows = vec![1 - dials];
+        world.members[2].knows = vec![0];
+        for index in 0..3 {
+            world.start(index);
+        }
+        world.run_until(5 * SECOND, "complete", full_mesh);
+        world.run_for(30 * SECOND);
+        // As after a change of address: the connection cannot follow, and the peer waits for it.
+        world.lose_end(lost, other);
+        let case = format!("{dials} dialed, {lost} lost its end");
+        world.run_until(SECOND, &case, |w| w.link_to(lost, other).is_some() && full_mesh(w));
+        world.run_for(SECOND / 2);
+        world.publish(lost, "from the one");
+        world.publish(other, "from the other");
+        world.run_for(SECOND / 10);
+        for (to, text) in [(other, "from the one"), (lost, "from the other")] {
+            assert!(world.texts(to).contains(&text.to_owned()), "{case}");
+        }
+        let down = |e: &Event| matches!(e, Event::NeighborDown { .. } | Event::Offline);
+        assert!(!world.saw(other, down), "{case}: a neighbor all along");
+        world.run_for(10 * SECOND);
+        assert!(full_mesh(&world), "{case}");
+        assert!(!world.saw(other, down), "{case}: the old link's end changes nothing");
+    }
+}
+
+#[test]
+fn a_link_that_answers_outlives_one_that_was_long_under_way() {
+    // Which of the two links is slow, and which node dialed it.
+    for first in [0, 1] {
+        let mut world = World::new(2, &Config::default());
+        world.slow.insert(0, Duration::from_millis(5500));
+        world.members[first].knows = vec![1 - first];
+        world.members[1 - first].knows = vec![first];
+        world.start(first);
+        world.start(1 - first);
+        world.run_until(SECOND, "linked", full_mesh);
+        world.run_for(30 * SECOND);
+        for (a, b) in [(0, 1), (1, 0)] {
+            let count = |what: fn(&Event) -> bool| world.members[a].events.iter().filter(|e| what(e)).count();
+            assert!(world.linked(a, b), "{first} dialed slowly, node {a}");
+            assert_eq!(count(|e| matches!(e, Event::NeighborUp { .. })), 1, "{first}, node {a}");
+            assert_eq!(count(|e| matches!(e, Event::NeighborDown { .. })), 0, "{first}, node {a}");
+        }
+    }
+}
+
+#[test]
 fn a_node_that_was_dialed_before_it_joined_is_tried_again_soon() {
     let mut world = World::full(2, &Config::default());
     world.unjoined = [0, 1].into();

@@ -276,6 +276,18 @@ impl World {
         }
     }
 
+    /// Breaks the link between two nodes: `a` is told, `b` is not.
+    pub fn lose_end(&mut self, a: usize, b: usize) {
+        for wire in 0..self.wires.len() {
+            let ends = [self.wires[wire].ends[0].node, self.wires[wire].ends[1].node];
+            if !self.wires[wire].dead && (ends == [a, b] || ends == [b, a]) {
+                self.wires[wire].dead = true;
+                let to = usize::from(ends == [b, a]);
+                self.later(self.now, Happening::Gone { wire, to, loss: LinkLoss::ClosedLocally });
+            }
+        }
+    }
+
     /// What `a` calls its link to `b`.
     pub fn link(&self, a: usize, b: usize) -> LinkId {
         let known = |(node, link): &(usize, LinkId), wire: usize| {
