@@ -102,7 +102,7 @@ fn a_settled_mesh_stops_swapping() {
 }
 
 #[test]
-fn shuffles_tell_everyone_of_nodes_it_never_met() {
+fn shuffles_are_relayed_over_a_few_links_and_end() {
     let mut world = two_places(40, &Config::default());
     world.run_for(120 * SECOND);
     let (sent, received) = (total(&world, |s| s.shuffles_sent), total(&world, |s| s.shuffles_received));

@@ -55,6 +55,8 @@ pub(crate) struct Host {
 pub(crate) struct Standing {
     /// Since when it stands still.
     pub(crate) paused: Option<u64>,
+    /// When it last went on.
+    pub(crate) went_on: Option<u64>,
     /// What it takes for each event, if it is slow, in ns.
     pub(crate) handling: u64,
     /// Until when it is busy with the last.

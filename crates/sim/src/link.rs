@@ -303,9 +303,13 @@ impl End {
     /// again when the first packet that wants an answer is sent after that, which is a
     /// keep-alive at the latest.
     pub(crate) fn gives_up(&self) -> u64 {
+        self.asks() + IDLE_NS
+    }
+
+    /// When it sent the first packet that wants an answer since something came, or will send it.
+    pub(crate) fn asks(&self) -> u64 {
         let ping = self.heard + self.keep_alive;
-        let asked = if self.asked > self.heard { self.asked.min(ping) } else { ping };
-        asked + IDLE_NS
+        if self.asked > self.heard { self.asked.min(ping) } else { ping }
     }
 }
 

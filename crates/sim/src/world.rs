@@ -64,6 +64,8 @@ pub(crate) enum Event {
     DialLate(DialRef),
     /// A silent end may have to give up.
     Idle(EndRef),
+    /// Something comes again to a silent end.
+    Hear(EndRef),
     /// The peer's process knows of no such connection.
     Reset(EndRef),
     /// A goodbye was taken.
@@ -295,6 +297,7 @@ impl World {
             Event::DialEnds(dial) => self.dial_ends(dial),
             Event::DialLate(dial) => self.dial_is_late(dial),
             Event::Idle(end) => self.idle(end),
+            Event::Hear(end) => self.hear_again(end),
             Event::Reset(end) => self.reset(end),
             Event::Closed(end) => self.closed(end),
             Event::Drained(end, lane) => self.drained(end, lane),

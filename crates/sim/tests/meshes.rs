@@ -204,6 +204,6 @@ fn a_thousand_lose_a_third() {
 
 #[test]
 fn together_they_reach_every_recovery_branch() {
-    let outcomes = [mass_kill(), churn(), pauses_and_loss(), resolver_troubles()];
+    let outcomes = [flash_crowd(), mass_kill(), split(), churn(), pauses_and_loss(), resolver_troubles()];
     assert_eq!(unreached(outcomes), [""; 0], "no run reached these");
 }

@@ -309,6 +309,7 @@ impl World {
         let Some(since) = host.standing.paused.take() else { return };
         let paused = Duration::from_nanos(now - since);
         host.standing.busy_until = now;
+        host.standing.went_on = Some(now);
         let up = host.up;
         self.listen_around(index);
         if up && paused >= RESUME_NOTICED {

@@ -55,8 +55,8 @@ impl World {
         let host = ours.host;
         if hears {
             if ours.silent {
-                ours.silent = false;
-                ours.hear(now);
+                let at = self.speaks_again(end);
+                self.queue.push(at, host, Event::Hear(end));
             }
             return;
         }
@@ -66,6 +66,31 @@ impl World {
             self.queue.push(look, host, Event::Idle(end));
         }
         self.expect_reset(end);
+    }
+
+    /// When something can come again over a link that was silent: what went to a process that
+    /// stood still waits for it, what went into a wall is sent again at QUIC's next probe. The
+    /// peer speaks first if it is silent as well, else it answers.
+    fn speaks_again(&self, end: EndRef) -> u64 {
+        let now = self.now;
+        let Some(link) = self.links.get(end) else { return now };
+        let (ours, theirs) = link.ends(end.side);
+        let stood = self.hosts[theirs.host as usize].standing.went_on == Some(now);
+        let sent = |first: u64| if stood { first.max(now) } else { next_probe(first, 2 * link.delay, now) };
+        let answered = sent(ours.asks()) + 2 * link.delay;
+        if theirs.silent { answered.min(sent(theirs.asks()) + link.delay) } else { answered }
+    }
+
+    /// Something comes again, unless it is held up anew.
+    pub(super) fn hear_again(&mut self, end: EndRef) {
+        let now = self.now;
+        if !self.hears(end) {
+            return;
+        }
+        if let Some(ours) = self.links.end_mut(end).filter(|ours| ours.open && ours.silent) {
+            ours.silent = false;
+            ours.hear(now);
+        }
     }
 
     /// Where the peer's process runs but knows nothing of the connection, it says so when the
@@ -154,15 +179,8 @@ impl World {
         let (ours, theirs) = link.ends(end.side);
         let Some(first) = ours.held.first().and_then(|packet| self.packets.get(*packet)) else { return };
         if !self.walled(theirs.host, ours.host) {
-            let rtt = 2 * link.delay;
-            let mut pause = probe_timeout(rtt, rtt / 16);
-            let mut probe = first.sent + pause;
-            while probe < now {
-                pause *= 2;
-                probe += pause;
-            }
             // No longer than until the idle timer would have ended it.
-            let at = probe.min(now + IDLE_NS) + link.delay;
+            let at = next_probe(first.sent, 2 * link.delay, now).min(now + IDLE_NS) + link.delay;
             self.queue.push(at, ours.host, Event::Release(end));
         }
     }
@@ -192,5 +210,37 @@ impl World {
         for packet in held {
             self.queue.push(now, host, Event::Arrive(packet));
         }
+    }
+}
+
+/// When QUIC sends next what it sent first at that time and nobody acknowledged: its probes come
+/// after pauses that double (RFC 9002 section 6.2).
+fn next_probe(first: u64, rtt: u64, now: u64) -> u64 {
+    if first >= now {
+        return first;
+    }
+    let mut pause = probe_timeout(rtt, rtt / 16);
+    let mut probe = first + pause;
+    while probe < now {
+        pause *= 2;
+        probe += pause;
+    }
+    probe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn what_a_wall_swallowed_is_sent_again_after_pauses_that_double() {
+        let rtt = 100 * MS;
+        let pause = probe_timeout(rtt, rtt / 16);
+        for (now, probe) in [(0, 0), (1, pause), (pause + 1, 3 * pause), (3 * pause + 1, 7 * pause)] {
+            assert_eq!(next_probe(0, rtt, now), probe, "at {now}");
+        }
+        assert_eq!(next_probe(5 * MS, rtt, MS), 5 * MS, "a keep-alive that is not due yet");
     }
 }
