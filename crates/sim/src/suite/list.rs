@@ -24,7 +24,8 @@ pub struct Entry {
     /// Nodes at the start; default: as many as the scenario says. One scenario may have several
     /// rows, of different sizes.
     pub nodes: Option<usize>,
-    /// Seeds; default: as many as the scenario says.
+    /// Seeds; default: as many as the scenario says. With none it is only listed: who wants it
+    /// runs the scenario by its name.
     pub seeds: Option<usize>,
     /// Whether the document shows a picture of it.
     #[serde(default)]

@@ -88,6 +88,9 @@ fn rows(suite: &Suite, quick: bool) -> Result<Vec<Row>, Failure> {
     for entry in &suite.entries {
         let scenario = shelf.load(&entry.scenario)?;
         let seeds = entry.seeds.unwrap_or(scenario.seeds);
+        if seeds == 0 {
+            continue;
+        }
         let nodes = entry.nodes.unwrap_or(scenario.plan.nodes);
         let nodes = Some(if quick { nodes.min(QUICK_NODES) } else { nodes });
         let seeds = if quick { seeds.min(QUICK_SEEDS) } else { seeds };
