@@ -21,7 +21,7 @@ use serde_json::Value;
 pub(crate) use words::{
     direct_error_word, direct_reason_word, publish_error_word, publish_reason_word, status_word,
 };
-use words::{gap_word, member_loss_word, neighbor_loss_word, refusal_word};
+use words::{gap_word, member_loss_word, neighbor_loss_cause, neighbor_loss_word, refusal_word};
 
 /// One line on stdout.
 #[derive(Debug, Serialize)]
@@ -38,7 +38,14 @@ pub(crate) enum Line {
     /// A neighbor more.
     NeighborUp { node: String, addr: SocketAddr },
     /// A neighbor less.
-    NeighborDown { node: String, reason: &'static str, detail: String },
+    NeighborDown {
+        node: String,
+        reason: &'static str,
+        // Why a link was ended; one that was lost has none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
+        detail: String,
+    },
     /// One node did not take the other; `inbound` where this node was the one that refused.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,6 +314,7 @@ impl Line {
             MeshEvent::NeighborDown { node, reason } => Self::NeighborDown {
                 node: node.to_string(),
                 reason: neighbor_loss_word(&reason),
+                cause: neighbor_loss_cause(&reason),
                 detail: neighbor_loss_text(&reason),
             },
             MeshEvent::MemberUp { node, name, epoch } => {

@@ -29,7 +29,8 @@ pub enum MeshEvent {
         /// Its remote address.
         address: SocketAddr,
     },
-    /// A neighbor is one no longer.
+    /// A neighbor is one no longer. Often that is no loss: a node gives up links that it has too
+    /// many of, and goes on as a member.
     NeighborDown {
         /// The node.
         node: NodeId,
@@ -103,7 +104,8 @@ pub enum MeshEvent {
         /// most once a second, so that strangers cannot drown other events.
         others: u64,
     },
-    /// Nobody answered at an address this node was told to try. It goes on trying.
+    /// Nobody answered at an address this node was told to try. It goes on trying: told once,
+    /// and again when something else happens there, or when the mesh was found or lost since.
     Unreachable {
         /// The node, where known.
         node: Option<NodeId>,
@@ -262,7 +264,7 @@ impl MeshEvent {
 pub fn neighbor_loss_text(loss: &NeighborLoss) -> String {
     let reason = |reason: &DisconnectReason| match reason {
         DisconnectReason::LeavingMesh => "leaving the mesh",
-        DisconnectReason::NotUsefulNeighbor => "more links than wanted, this one is needed least",
+        DisconnectReason::NotUsefulNeighbor => "more links than wanted, and this one is needed least",
         DisconnectReason::DuplicateNeighbor => "duplicate link",
         DisconnectReason::NodeTooSlow => "too slow",
         DisconnectReason::ProtocolViolation => "protocol violation",
@@ -270,11 +272,16 @@ pub fn neighbor_loss_text(loss: &NeighborLoss) -> String {
         DisconnectReason::Suspended => "suspended",
     };
     match loss {
-        NeighborLoss::Disconnected(why) => format!("it disconnected: {}", reason(why)),
-        NeighborLoss::Dropped(why) => format!("dropped: {}", reason(why)),
+        NeighborLoss::Disconnected(why) => format!("it ended the link: {}", reason(why)),
+        NeighborLoss::Dropped(why) => format!("this node ended the link: {}", reason(why)),
         NeighborLoss::Lost(loss) => match loss {
             LinkLoss::TimedOut => "lost: nothing came from it in time".to_owned(),
-            LinkLoss::Reset => "lost: it was restarted".to_owned(),
+            // Of a process that was restarted, and of one that slept or was asleep in the eyes
+            // of the other.
+            LinkLoss::Reset => {
+                "lost: it no longer knows the connection, after a restart or a pause of one of the two"
+                    .to_owned()
+            }
             LinkLoss::ClosedByPeer(why) if why.is_empty() => "lost: it closed the link".to_owned(),
             LinkLoss::ClosedByPeer(why) => format!("lost: it closed the link: {why}"),
             LinkLoss::BadFrame(why) => format!("closed: it sent an invalid frame: {why}"),
@@ -291,7 +298,7 @@ impl fmt::Display for MeshEvent {
             Self::Offline => f.write_str("offline: no neighbor, trying to find one"),
             Self::NeighborUp { node, address } => write!(f, "neighbor {} at {address}", node.short()),
             Self::NeighborDown { node, reason } => {
-                write!(f, "neighbor {} is gone: {}", node.short(), neighbor_loss_text(reason))
+                write!(f, "{} is no neighbor any more: {}", node.short(), neighbor_loss_text(reason))
             }
             Self::MemberUp { node, name, .. } => write!(f, "{} is here", Author { name, node: *node }),
             Self::MemberChanged { node, name, suspended, metadata } => {

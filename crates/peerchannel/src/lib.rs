@@ -112,8 +112,8 @@ pub use peerchannel_mesh::{
 pub use peerchannel_security::{Identity, IdentityError, PasswordError, StretchError};
 pub use peerchannel_transport::{BindError, DatagramSocket};
 pub use peerchannel_wire::{
-    ChannelName, Epoch, Features, MemberName, MemberStatus, MeshId, MeshName, NameError, NodeId,
-    ParseNodeIdError, ParseTicketError, Sequence, Ticket, TicketError,
+    ChannelName, DisconnectReason, Epoch, Features, MemberName, MemberStatus, MeshId, MeshName, NameError,
+    NodeId, ParseNodeIdError, ParseTicketError, Sequence, Ticket, TicketError,
 };
 pub use prost;
 

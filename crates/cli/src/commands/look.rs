@@ -93,6 +93,8 @@ async fn look(args: LookArgs, settings: &Settings, stop: &mut Stop) -> Result<Op
 
 /// Waits for a link, telling why there is none, and then until the members are known.
 pub(super) async fn found(mesh: &Mesh, patience: Duration) -> Result<(), Failure> {
+    // The first subscription begins with the join: what is in the way may have been told already.
+    let watched = mesh.events();
     let mut events = mesh.events();
     tokio::select! {
         biased;
@@ -100,7 +102,7 @@ pub(super) async fn found(mesh: &Mesh, patience: Duration) -> Result<(), Failure
             Ok(online) => online?,
             Err(_) => return Err(nobody(mesh, patience).await),
         },
-        failure = watch(mesh, mesh.events()) => return Err(failure),
+        failure = watch(mesh, watched) => return Err(failure),
     }
     let limit = Instant::now() + QUIET_LIMIT;
     while Instant::now() < limit && matches!(timeout(QUIET, events.next()).await, Ok(Some(_))) {}

@@ -95,7 +95,7 @@ fn lines() -> Vec<Line> {
         Line::Online,
         Line::Offline,
         Line::NeighborUp { node: text(), addr },
-        Line::NeighborDown { node: text(), reason: "x", detail: text() },
+        Line::NeighborDown { node: text(), reason: "x", cause: Some("x"), detail: text() },
         Line::Refused { node: Some(text()), addr: Some(addr), reason: "x", detail: text(), inbound: true },
         Line::Unreachable { node: Some(text()), addr: Some(addr), detail: text() },
         Line::ResolverFailed { resolver: text(), detail: text() },

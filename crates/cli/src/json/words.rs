@@ -1,8 +1,8 @@
 //! The short words of the JSON lines, for scripts. docs/json.md says what each means.
 
 use peerchannel::{
-    DirectError, DirectFailure, GapReason, LinkLoss, MemberLoss, MemberStatus, NeighborLoss, PublishError,
-    PublishRejection, Refusal,
+    DirectError, DirectFailure, DisconnectReason, GapReason, LinkLoss, MemberLoss, MemberStatus,
+    NeighborLoss, PublishError, PublishRejection, Refusal,
 };
 
 /// A member's status in one word.
@@ -39,12 +39,28 @@ pub(super) fn neighbor_loss_word(loss: &NeighborLoss) -> &'static str {
         NeighborLoss::Disconnected(_) => "disconnected",
         NeighborLoss::Dropped(_) => "dropped",
         NeighborLoss::Lost(LinkLoss::TimedOut) => "timed_out",
-        NeighborLoss::Lost(LinkLoss::Reset) => "restarted",
+        NeighborLoss::Lost(LinkLoss::Reset) => "reset",
         NeighborLoss::Lost(LinkLoss::BadFrame(_)) => "bad_frame",
         NeighborLoss::Lost(_) => "closed",
         #[allow(unreachable_patterns)] // For the day the library adds one.
         _ => "other",
     }
+}
+
+/// Why one of the two ended a link; `None` for one that was lost.
+pub(super) const fn neighbor_loss_cause(loss: &NeighborLoss) -> Option<&'static str> {
+    let (NeighborLoss::Disconnected(why) | NeighborLoss::Dropped(why)) = loss else { return None };
+    Some(match why {
+        DisconnectReason::LeavingMesh => "leaving",
+        DisconnectReason::NotUsefulNeighbor => "not_needed",
+        DisconnectReason::DuplicateNeighbor => "duplicate",
+        DisconnectReason::NodeTooSlow => "too_slow",
+        DisconnectReason::ProtocolViolation => "violation",
+        DisconnectReason::Idle => "idle",
+        DisconnectReason::Suspended => "suspended",
+        #[allow(unreachable_patterns)] // For the day the library adds one.
+        _ => "other",
+    })
 }
 
 /// Why a member is gone.

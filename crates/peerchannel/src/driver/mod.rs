@@ -22,6 +22,7 @@ mod outputs;
 mod pause;
 mod publish;
 mod start;
+mod unanswered;
 mod wake;
 
 use std::collections::{HashMap, VecDeque};
@@ -52,6 +53,7 @@ use self::crypto::Job;
 use self::links::Links;
 use self::pause::PauseWatch;
 use self::publish::Publishing;
+use self::unanswered::Unanswered;
 use self::wake::{Done, News, Purpose, Wake};
 
 pub(crate) use self::start::{Plan, start};
@@ -111,6 +113,7 @@ struct Driver {
     jobs: VecDeque<Job>,
     publishing: Publishing,
     publish_ready: bool,
+    unanswered: Unanswered,
     // Direct messages on their way, by the core's token; the core limits them.
     directs: HashMap<u64, oneshot::Sender<Result<(), DirectError>>>,
     online: watch::Sender<bool>,

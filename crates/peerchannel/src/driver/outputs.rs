@@ -131,7 +131,9 @@ impl Driver {
             }
         };
         tracing::debug!(mesh = %self.facts.mesh_name, %event, "mesh");
-        self.registry.event(event);
+        if self.unanswered.is_news(&event) {
+            self.registry.event(event);
+        }
     }
 }
 

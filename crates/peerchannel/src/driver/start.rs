@@ -15,6 +15,7 @@ use super::anchors::Anchors;
 use super::clock::Clock;
 use super::links::Links;
 use super::publish::Publishing;
+use super::unanswered::Unanswered;
 use super::{COMMANDS_MAX, Driver, INBOX_MAX};
 use crate::addresses;
 use crate::config::Config;
@@ -130,6 +131,7 @@ pub(crate) async fn start(node: Node, plan: Plan) -> Result<Mesh, JoinError> {
         jobs: VecDeque::new(),
         publishing: Publishing::default(),
         publish_ready: false,
+        unanswered: Unanswered::default(),
         directs: HashMap::new(),
         online,
         addresses,
