@@ -4,7 +4,7 @@
 //! at a slow constant rate, one random member it has no link to: by a dial, where it is known
 //! that the member can be dialed. Who does not answer is asked about, and so vouched for by its
 //! neighbors. One that cannot be dialed is asked about straight away, so rarely that the
-//! questions of the whole mesh stay a trickle.
+//! questions of the whole mesh stay a trickle: one a minute, however large it is.
 
 use std::time::Duration;
 
@@ -57,12 +57,13 @@ impl Node {
             let candidate = Candidate { node: Some(node), addresses: address.addresses().to_vec() };
             return self.order(Output::Dial { dial, candidate });
         }
-        // All members together take turns as if they were one.
-        let turns = self.config.audit_interval.as_secs() / QUESTION_INTERVAL.as_secs();
-        let share = usize::try_from(turns).unwrap_or(1).max(1);
-        if self.chance.below(self.members.alive() + 1) < share {
+        // All members together take turns as if they were one: this node's share of them is the
+        // time since its last turn over everybody's.
+        let turns = QUESTION_INTERVAL.as_millis().saturating_mul(everybody as u128);
+        let chance = usize::try_from(turns / pause.as_millis().max(1)).unwrap_or(usize::MAX);
+        if self.chance.below(chance.max(1)) == 0 {
             self.stats.audits += 1;
-            self.suspect(now, node);
+            self.check_on(now, node);
         }
     }
 
@@ -72,7 +73,7 @@ impl Node {
             // Somebody else lives there, or nobody: the member may have moved.
             DialFailure::Unreachable(_) | DialFailure::WrongNode(_) => {
                 self.stats.audits_failed += 1;
-                self.suspect(now, node);
+                self.check_on(now, node);
             }
             // It is there, whatever it says. Or it is this node itself.
             DialFailure::Refused { .. } | DialFailure::Oneself => {}

@@ -182,6 +182,14 @@ impl Node {
         self.ask_about(now, node, false)
     }
 
+    /// Asks about a member that this node lost nothing of. One answer is enough: who has a link
+    /// that is dead and not noticed yet asks by itself.
+    pub(crate) fn check_on(&mut self, now: Time, node: NodeId) {
+        if self.may_be_suspected(node) && self.suspects.is_none_of(node) && now >= self.withheld_until {
+            self.ask_about(now, node, true);
+        }
+    }
+
     fn may_be_suspected(&self, node: NodeId) -> bool {
         let member = self.members.get(node);
         member.is_some_and(crate::members::is_present)

@@ -361,6 +361,29 @@ fn those_that_cannot_be_dialed_are_not_accused_for_it() {
 }
 
 #[test]
+fn a_mesh_asks_about_one_member_a_minute_however_often_each_node_looks() {
+    let mut config = Config::default();
+    config.audit_interval = 10 * SECOND;
+    let mut world = World::new(40, &config);
+    for index in 0..40 {
+        if index % 2 == 1 {
+            world.cut.extend((0..40).map(|other| (other, index)));
+        }
+        world.members[index].knows = vec![0, 2, 4];
+        world.start(index);
+    }
+    world.run_for(100 * SECOND);
+    let asked = |w: &World| -> u64 {
+        w.members.iter().map(|m| m.node.as_ref().unwrap().stats().suspects_vouched).sum()
+    };
+    let before = asked(&world);
+    world.run_for(1200 * SECOND);
+    let asked = asked(&world) - before;
+    assert!((1..=25).contains(&asked), "{asked} in 20 min");
+    assert_eq!(failures(&world, |_| true), 0);
+}
+
+#[test]
 fn a_suspended_member_stays_one_and_comes_back_with_what_it_missed() {
     let mut world = grown(12, &Config::default());
     world.publish(3, "before");
