@@ -374,6 +374,7 @@ impl Node {
         self.sweep_replaced(now, peer);
         self.note_new_neighbor(now, id);
         self.timers.set_by(Timer::Maintain, now);
+        self.goodbye_has_link(now);
     }
 
     fn note_new_neighbor(&mut self, now: Time, id: LinkId) {

@@ -52,6 +52,13 @@ impl Node {
         }
     }
 
+    /// A neighbor is there to hear the goodbye of a node that was suspended.
+    pub(crate) fn goodbye_has_link(&mut self, now: Time) {
+        if std::mem::take(&mut self.goodbye_wants_link) {
+            self.goodbye_when_all_said(now);
+        }
+    }
+
     pub(crate) fn say_goodbye(&mut self, now: Time) {
         self.leaving = Leaving::Closing;
         self.timers.set(Timer::Leave, now + self.config.leave_timeout);

@@ -25,6 +25,10 @@ use crate::time::Time;
 /// bring it back. A guess: longer than any gossip is under way.
 pub(crate) const TOMBSTONE_LIFETIME: Duration = Duration::from_secs(600);
 
+/// A member that suspended and was not heard of again has failed after this: nobody misses it
+/// sooner, as it has no links. A guess: a machine that is put away over night comes back.
+pub(crate) const SUSPENDED_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
 /// Most levels: a share of one in 10^11 is below any mesh.
 const LEVELS_MAX: u32 = 192;
 
@@ -365,6 +369,13 @@ impl Members {
                 self.sum = self.sum.minus(row.sum);
             }
         }
+    }
+
+    /// Members that suspended so long ago that they are not expected back.
+    pub(crate) fn overdue(&self, now: Time) -> Vec<Member> {
+        let rows = self.table.iter().filter(|row| row.is_alive() && !is_present(&row.member));
+        let overdue = rows.filter(|row| now.since(row.since) >= SUSPENDED_LIFETIME);
+        overdue.map(|row| row.member.clone()).collect()
     }
 
     /// Forgets members that are gone for long.

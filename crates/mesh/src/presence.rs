@@ -326,6 +326,17 @@ impl Node {
         }
     }
 
+    /// Whoever suspended and did not come back is called failed by those that know it longest.
+    pub(crate) fn give_up_suspended(&mut self, now: Time) {
+        if self.is_suspended() || self.leaving != Leaving::No {
+            return; // nobody hears it
+        }
+        for member in self.members.overdue(now) {
+            self.stats.members_failed += 1;
+            self.apply(now, None, &Member { status: MemberStatus::Failed, ..member });
+        }
+    }
+
     /// A member said goodbye to the join of this epoch; it may have joined again meanwhile.
     pub(crate) fn on_member_left(&mut self, now: Time, node: NodeId, epoch: Epoch) {
         if let Some(member) = self.members.get(node).filter(|m| m.record.facts().epoch == epoch).cloned() {

@@ -355,6 +355,7 @@ impl Node {
 
     /// Forgets tombstones, and streams of epochs that ended long ago.
     pub(crate) fn forget_old(&mut self, now: Time) {
+        self.give_up_suspended(now);
         self.members.forget_old(now);
         let ended: Vec<StreamId> = self
             .streams

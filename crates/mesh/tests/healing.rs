@@ -425,6 +425,43 @@ fn a_suspended_node_can_leave() {
 }
 
 #[test]
+fn a_suspended_node_that_leaves_waits_for_nothing_but_its_first_link() {
+    let mut config = Config::default();
+    config.leave_timeout = 20 * SECOND;
+    let mut world = grown(5, &config);
+    world.with(2, peerchannel_mesh::Node::suspend);
+    world.run_for(60 * SECOND);
+    world.with(2, peerchannel_mesh::Node::leave);
+    world.run_until(SECOND, "left", |w| w.saw(2, |e| matches!(e, Event::Left)));
+    world.run_for(SECOND);
+    for index in [0, 1, 3, 4] {
+        assert_eq!(statuses(&world, index)[2].0, MemberStatus::Left, "node {index}");
+    }
+}
+
+#[test]
+fn a_member_that_died_while_suspended_does_not_stay_for_ever() {
+    let mut world = grown(5, &Config::default());
+    world.with(2, peerchannel_mesh::Node::suspend);
+    world.run_for(60 * SECOND);
+    world.members[2].node = None;
+    world.run_for(23 * 3600 * SECOND);
+    assert_eq!(statuses(&world, 0)[2], (MemberStatus::Alive, true));
+    // Who joins meanwhile does not make it live longer.
+    world.add(&Config::default(), vec![0]);
+    world.start(5);
+    world.run_for(2 * 3600 * SECOND);
+    for index in [0, 1, 3, 4, 5] {
+        let known = world.node(index).member(node_id(2));
+        assert!(known.is_none_or(|member| member.status == MemberStatus::Failed), "node {index}");
+    }
+    world.start(2);
+    world.run_until(5 * SECOND, "back", |w| {
+        [0, 1, 3, 4, 5].iter().all(|i| statuses(w, *i)[2] == (MemberStatus::Alive, false))
+    });
+}
+
+#[test]
 fn what_members_say_of_themselves_reaches_everybody_in_few_frames() {
     let mut world = grown(30, &Config::default());
     let known = |world: &World| {
