@@ -5,7 +5,7 @@ use peerchannel_wire::DisconnectReason;
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{CloseCause, Event, Output};
+use crate::output::{CloseCause, Event, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -73,6 +73,7 @@ impl Node {
             } else if ours {
                 // Only who was asked may refuse; the other side may even have accepted already.
                 self.order(Output::Close { link: id, cause: CloseCause::Unwanted });
+                self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::LeavingMesh));
             } else {
                 self.refuse(now, id, peerchannel_wire::RefuseReason::LeavingMesh);
             }
@@ -97,7 +98,9 @@ impl Node {
     }
 
     pub(crate) fn left(&mut self) {
-        self.leaving = Leaving::Done;
+        if std::mem::replace(&mut self.leaving, Leaving::Done) == Leaving::Done {
+            return;
+        }
         self.timers = crate::timers::Timers::default();
         let uncommitted: Vec<Event> = self
             .publishing

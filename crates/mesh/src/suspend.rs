@@ -17,7 +17,7 @@ use peerchannel_wire::{DisconnectReason, Features, RefuseReason};
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{CloseCause, Output};
+use crate::output::{CloseCause, NeighborLoss, Output};
 use crate::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,7 @@ impl Node {
             } else if ours {
                 // Only who was asked may refuse.
                 self.order(Output::Close { link: id, cause: CloseCause::Unwanted });
+                self.on_link_closed(now, id, NeighborLoss::Dropped(DisconnectReason::Suspended));
             } else {
                 self.refuse(now, id, RefuseReason::NodeBusy);
             }
