@@ -47,6 +47,9 @@ impl Node {
         if self.leaving != Leaving::No {
             return Err(DirectError::Leaving);
         }
+        if self.is_suspended() {
+            return Err(DirectError::Suspended);
+        }
         if payload.len() > DIRECT_PAYLOAD_MAX {
             return Err(DirectError::TooLarge { size: payload.len(), limit: DIRECT_PAYLOAD_MAX });
         }
@@ -56,6 +59,9 @@ impl Node {
         let link = self.links.up_to(to).map(|link| link.id);
         if link.is_none() && !self.directs.pending.values().any(|p| p.to == to && p.sent.is_none()) {
             let member = self.members.get(to).ok_or(DirectError::UnknownMember)?;
+            if member.record.facts().suspended {
+                return Err(DirectError::MemberSuspended);
+            }
             let address = member.record.address().ok_or(DirectError::Unreachable)?;
             if !self.links.iter().any(|l| l.peer == to && l.counts()) {
                 let addresses = address.addresses().to_vec();
@@ -133,8 +139,19 @@ impl Node {
         }
     }
 
-    pub(crate) fn fail_all_directs(&mut self) {
-        self.fail_directs(|_| true, DirectError::Leaving);
+    /// What waits for a link gets none.
+    pub(crate) fn fail_directs_unsent(&mut self, error: DirectError) {
+        self.fail_directs(|pending| pending.sent.is_none(), error);
+    }
+
+    /// A member suspended: what was not sent yet will not be.
+    pub(crate) fn fail_directs_to_suspended(&mut self, node: NodeId) {
+        let waits = |pending: &Pending| pending.to == node && pending.sent.is_none();
+        self.fail_directs(waits, DirectError::MemberSuspended);
+    }
+
+    pub(crate) fn fail_all_directs(&mut self, error: DirectError) {
+        self.fail_directs(|_| true, error);
     }
 
     fn fail_directs(&mut self, which: impl Fn(&Pending) -> bool, error: DirectError) {

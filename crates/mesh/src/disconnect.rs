@@ -34,7 +34,10 @@ impl Node {
         let peer = link.peer;
         if reason != DisconnectReason::DuplicateNeighbor {
             self.keep_as_candidate(now, id);
-            self.pause_after(now, peer, reason);
+            // Who takes a break comes back to its neighbors at once.
+            if !self.is_suspended() {
+                self.pause_after(now, peer, reason);
+            }
         }
         let referrals = self.referrals(now, id);
         self.farewell(now, id, Farewell::Disconnect(Disconnect { reason, referrals }));

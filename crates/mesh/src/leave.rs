@@ -5,7 +5,7 @@ use peerchannel_wire::DisconnectReason;
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{CloseCause, Event, NeighborLoss, Output};
+use crate::output::{CloseCause, DirectError, Event, NeighborLoss, Output};
 use crate::time::Time;
 use crate::timers::Timer;
 
@@ -19,7 +19,7 @@ impl Node {
             return;
         }
         self.leaving = Leaving::Committing;
-        self.fail_all_directs();
+        self.fail_all_directs(DirectError::Leaving);
         if self.is_suspended() {
             // Somebody must hear of it: the first link that comes up is told goodbye.
             self.resume(now);

@@ -189,6 +189,12 @@ pub enum DirectError {
     /// No such member is known.
     #[error("no member with this id is known: it may have left, or not be known here yet")]
     UnknownMember,
+    /// This node takes a break and has no links.
+    #[error("this node is suspended: it sends nothing before it resumes")]
+    Suspended,
+    /// The member takes a break and has no links.
+    #[error("the member is suspended: nobody reaches it before it resumes")]
+    MemberSuspended,
     /// The member cannot be reached.
     #[error("the member could not be reached at any of its addresses")]
     Unreachable,

@@ -247,6 +247,7 @@ impl Node {
         }
         if facts.suspended {
             self.forget_candidate(node);
+            self.fail_directs_to_suspended(node);
         }
         if member.status == MemberStatus::Left {
             self.reservoir.forget(node);

@@ -17,7 +17,7 @@ use peerchannel_wire::{DisconnectReason, Features, RefuseReason};
 use crate::input::LinkId;
 use crate::link::LinkState;
 use crate::node::{Leaving, Node};
-use crate::output::{CloseCause, NeighborLoss, Output};
+use crate::output::{CloseCause, DirectError, NeighborLoss, Output};
 use crate::time::Time;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ impl Node {
     pub fn suspend(&mut self, now: Time) {
         if self.leaving == Leaving::No && self.suspension == Suspension::Active {
             self.suspension = Suspension::Pausing;
+            self.fail_directs_unsent(DirectError::Suspended);
             self.change_own_record(now, Duration::ZERO);
         }
     }

@@ -121,6 +121,7 @@ impl Node {
         let able = self.is_large()
             && self.neighborhood.trials.any(now)
             && !self.is_closing()
+            && !self.is_resting()
             && linked >= self.wanted()
             && linked < self.neighbors_max_now();
         let links = &self.links;

@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use bytes::Bytes;
-use peerchannel_mesh::{Config, Event, Input, MemberLoss};
+use peerchannel_mesh::{Config, DirectError, Event, Input, MemberLoss};
 use peerchannel_wire::{ControlFrame, Features, MemberName, MemberStatus, NodeId};
 use world::{World, node_id};
 
@@ -436,6 +436,56 @@ fn a_suspended_node_that_leaves_waits_for_nothing_but_its_first_link() {
     world.run_for(SECOND);
     for index in [0, 1, 3, 4] {
         assert_eq!(statuses(&world, index)[2].0, MemberStatus::Left, "node {index}");
+    }
+}
+
+#[test]
+fn a_suspended_node_does_nothing_and_direct_messages_say_so_at_once() {
+    let mut world = grown(12, &Config::default());
+    world.with(5, peerchannel_mesh::Node::suspend);
+    world.run_for(2 * SECOND);
+    let now = world.now;
+    let hello = || Bytes::from_static(b"hello");
+    assert_eq!(world.node(1).send_direct(now, node_id(5), hello()), Err(DirectError::MemberSuspended));
+    assert_eq!(world.node(5).send_direct(now, node_id(1), hello()), Err(DirectError::Suspended));
+    world.with(5, peerchannel_mesh::Node::refresh);
+    world.input(5, Input::NetworkChanged);
+    world.input(5, Input::Resumed { paused: 60 * SECOND });
+    let (frames, asleep) = (world.actions(5), world.now);
+    world.run_for(3600 * SECOND);
+    assert_eq!(world.actions(5), frames, "dials and questions to resolvers since {asleep:?}");
+}
+
+#[test]
+fn a_direct_message_that_waits_for_a_link_to_one_who_suspends_fails_with_the_reason() {
+    let mut config = Config::default();
+    (config.neighbors_low, config.neighbors_target, config.neighbors_high) = (1, 2, 3);
+    config.full_mesh_members_max = 1;
+    let mut world = grown(12, &config);
+    let other = (1..12).find(|other| !world.linked(0, *other)).unwrap();
+    // Its answer takes long, its word that it suspends does not.
+    world.distance.extend([((0, other), 4 * SECOND), ((other, 0), 4 * SECOND)]);
+    let now = world.now;
+    world.with(other, peerchannel_mesh::Node::suspend);
+    let sent = world.node(0).send_direct(now, node_id(other), Bytes::from_static(b"x")).unwrap();
+    world.input(0, Input::Timeout);
+    world.run_for(SECOND);
+    let result = Err(DirectError::MemberSuspended);
+    assert!(world.saw(0, |e| *e == Event::DirectDone { token: sent, result }));
+}
+
+#[test]
+fn who_resumes_soon_is_back_at_once() {
+    for (count, pause) in [(2, 1), (2, 30), (12, 1), (30, 3)] {
+        let mut world = grown(count, &Config::default());
+        world.with(1, peerchannel_mesh::Node::suspend);
+        world.run_for(SECOND * pause);
+        assert_eq!(world.neighbors(1), 0);
+        world.with(1, peerchannel_mesh::Node::resume);
+        let what = format!("back among {count} after {pause} s");
+        world.run_until(SECOND, &what, |w| {
+            w.neighbors(1) > 0 && (0..count).all(|i| statuses(w, i)[1] == (MemberStatus::Alive, false))
+        });
     }
 }
 

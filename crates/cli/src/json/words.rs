@@ -117,6 +117,8 @@ pub(crate) const fn direct_error_word(error: &DirectError) -> &'static str {
 pub(crate) const fn direct_reason_word(error: &DirectError) -> &'static str {
     match error {
         DirectError::Failed(DirectFailure::UnknownMember) => "unknown_member",
+        DirectError::Failed(DirectFailure::Suspended) => "oneself_suspended",
+        DirectError::Failed(DirectFailure::MemberSuspended) => "suspended",
         DirectError::Failed(DirectFailure::Unreachable) => "unreachable",
         DirectError::Failed(DirectFailure::Lost) => "lost",
         DirectError::Failed(DirectFailure::TooLarge { .. }) => "too_large",

@@ -79,6 +79,8 @@ pub struct World {
     last: BTreeMap<(usize, String), u64>,
     forged: bool,
     frames: u64,
+    /// Of each node: dials, and questions to resolvers.
+    actions: BTreeMap<usize, u64>,
     /// Nodes that answer but have not joined the mesh yet.
     pub unjoined: BTreeSet<usize>,
     /// Wires, in the order they were made, that take longer than others.
@@ -130,6 +132,7 @@ impl World {
             last: BTreeMap::new(),
             forged: false,
             frames: 0,
+            actions: BTreeMap::new(),
             unjoined: BTreeSet::new(),
             slow: BTreeMap::new(),
             distance: BTreeMap::new(),
@@ -323,6 +326,11 @@ impl World {
         self.frames
     }
 
+    /// How often a node dialed somebody or asked its resolvers.
+    pub fn actions(&self, index: usize) -> u64 {
+        self.actions.get(&index).copied().unwrap_or(0)
+    }
+
     pub fn linked(&self, a: usize, b: usize) -> bool {
         let id = self.members[b].id;
         self.members[a].node.as_ref().is_some_and(|node| node.neighbors().any(|n| n.node == id))
@@ -507,6 +515,9 @@ impl World {
     }
 
     fn obey(&mut self, index: usize, output: Output) {
+        if matches!(output, Output::Dial { .. } | Output::Resolve) {
+            *self.actions.entry(index).or_default() += 1;
+        }
         let id = self.members[index].id;
         match output {
             Output::Sign { job, transcript } => {
