@@ -98,6 +98,8 @@ pub(crate) enum Change {
     Restated,
     /// It left or failed.
     Down,
+    /// It left, which others took for a failure.
+    Left,
     /// It is not one of those this node keeps.
     Outside,
     /// The statement is older than a report that the node is gone: its sender should know.
@@ -243,6 +245,7 @@ impl Members {
         }
         let was_alive = row.is_alive();
         let is_alive = member.status == MemberStatus::Alive;
+        let row_left = member.status == MemberStatus::Left && row.member.status == MemberStatus::Failed;
         let was_present = is_present(&row.member);
         let (old, new) = (row.member.record.facts(), member.record.facts());
         let same_epoch = old.epoch == new.epoch;
@@ -264,6 +267,7 @@ impl Members {
             (true, true) if same_epoch => Change::Facts,
             (_, true) => Change::Up,
             (true, false) => Change::Down,
+            (false, false) if row_left => Change::Left,
             (false, false) => Change::Nothing,
         }
     }
@@ -465,6 +469,9 @@ pub(crate) mod tests {
         check(5, 2, Alive, Change::Up, 1);
         check(5, 2, Left, Change::Down, 0);
         check(5, 2, Failed, Change::Nothing, 0);
+        check(5, 3, Failed, Change::Nothing, 0);
+        check(5, 3, Left, Change::Left, 0);
+        check(5, 3, Left, Change::Nothing, 0);
         check(4, 9, Alive, Change::Contradicted, 0);
         check(6, 0, Alive, Change::Up, 1);
         check(7, 0, Alive, Change::Up, 1);

@@ -226,6 +226,8 @@ impl Node {
                     self.split_suspected(now);
                 }
             }
+            // Told as failed already, and gone in any case.
+            Change::Left => {}
             Change::Restated | Change::Up | Change::Facts | Change::Down => {}
         }
         if let Some(from) = from {

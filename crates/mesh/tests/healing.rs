@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerchannel_mesh::{Config, DirectError, Event, Input, MemberLoss};
-use peerchannel_wire::{ControlFrame, Features, MemberName, MemberStatus, NodeId};
+use peerchannel_wire::{ControlFrame, Features, Member, MemberName, MemberStatus, NodeId};
 use world::{World, node_id};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -472,6 +472,23 @@ fn a_direct_message_that_waits_for_a_link_to_one_who_suspends_fails_with_the_rea
     world.run_for(SECOND);
     let result = Err(DirectError::MemberSuspended);
     assert!(world.saw(0, |e| *e == Event::DirectDone { token: sent, result }));
+}
+
+#[test]
+fn that_a_member_left_reaches_also_those_who_thought_it_failed() {
+    let mut world = grown(30, &Config::default());
+    let told = |world: &mut World, index: usize, status| {
+        let other = (0..30).find(|o| *o != 7 && world.linked(index, *o)).unwrap();
+        let link = world.link(index, other);
+        let record = world.record(7);
+        world.input(index, Input::Control { link, frame: ControlFrame::Members(vec![Member { status, record }]) });
+    };
+    world.kill(7, 7 * SECOND);
+    world.run_for(15 * SECOND);
+    assert!((0..30).filter(|i| *i != 7).all(|i| statuses(&world, i)[7].0 == MemberStatus::Failed));
+    told(&mut world, 3, MemberStatus::Left);
+    world.run_for(SECOND);
+    assert!((0..30).filter(|i| *i != 7).all(|i| statuses(&world, i)[7].0 == MemberStatus::Left));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use peerchannel_mesh::{
 };
 use peerchannel_wire::{
     AdmissionRefusal, ChannelName, ControlFrame, DataFrame, DataLane, Epoch, Features, FrameDecoder,
-    LaneDecoder, LaneEncoder, LinkNumber, MemberName, MeshId, NodeId, Signature, Transcript, decode_volatile,
+    LaneDecoder, LaneEncoder, LinkNumber, MemberFacts, MemberName, MemberRecord, MeshId, NodeId, Signature, Transcript, decode_volatile,
     encode_datagram, limits, split_datagram,
 };
 
@@ -324,6 +324,16 @@ impl World {
     /// Frames sent so far.
     pub fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// What a node said of itself when it started.
+    pub fn record(&self, index: usize) -> MemberRecord {
+        let member = &self.members[index];
+        let name = MemberName::new(&format!("n{index}")).unwrap();
+        let facts = MemberFacts::new(member.id, Epoch::new(member.epoch.max(1)).unwrap(), 0, name);
+        let unsigned = MemberFacts { addresses: vec![address(index)], ..facts }.unsigned();
+        let transcript = unsigned.transcript(&MeshId::from_bytes([9; 32]));
+        unsigned.sign(sign(member.id, &transcript))
     }
 
     /// How often a node dialed somebody or asked its resolvers.
