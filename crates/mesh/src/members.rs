@@ -90,8 +90,10 @@ struct Lately {
 pub(crate) enum Change {
     /// Nothing: known, or older than what is known.
     Nothing,
-    /// It was not there, or came back with a new epoch or after being reported gone.
+    /// It was not there before.
     Up,
+    /// It came back with a new epoch, or after being reported gone.
+    Back,
     /// Its name, addresses, metadata, or whether it takes a break.
     Facts,
     /// Nothing of that: it only spoke.
@@ -265,7 +267,7 @@ impl Members {
         match (was_alive, is_alive) {
             (true, true) if same_epoch && same_facts => Change::Restated,
             (true, true) if same_epoch => Change::Facts,
-            (_, true) => Change::Up,
+            (_, true) => Change::Back,
             (true, false) => Change::Down,
             (false, false) if row_left => Change::Left,
             (false, false) => Change::Nothing,
@@ -466,15 +468,22 @@ pub(crate) mod tests {
         check(5, 0, Failed, Change::Nothing, 1);
         check(5, 1, Failed, Change::Down, 0);
         check(5, 1, Alive, Change::Contradicted, 0);
-        check(5, 2, Alive, Change::Up, 1);
+        check(5, 2, Alive, Change::Back, 1);
         check(5, 2, Left, Change::Down, 0);
         check(5, 2, Failed, Change::Nothing, 0);
         check(5, 3, Failed, Change::Nothing, 0);
         check(5, 3, Left, Change::Left, 0);
         check(5, 3, Left, Change::Nothing, 0);
         check(4, 9, Alive, Change::Contradicted, 0);
-        check(6, 0, Alive, Change::Up, 1);
-        check(7, 0, Alive, Change::Up, 1);
+        check(6, 0, Alive, Change::Back, 1);
+        check(7, 0, Alive, Change::Back, 1);
+    }
+
+    #[test]
+    fn a_raised_epoch_counts_as_a_change_and_a_first_sight_does_not() {
+        let mut members = members(10);
+        let mut apply = |epoch| members.apply(member(epoch, 0, MemberStatus::Alive), false, Time::ZERO);
+        assert_eq!((apply(1), apply(2), apply(3)), (Change::Up, Change::Back, Change::Back));
     }
 
     #[test]

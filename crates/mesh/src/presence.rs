@@ -214,7 +214,7 @@ impl Node {
             Change::Nothing => return from.into_iter().for_each(|from| self.settle(from, node)),
             Change::Outside => return,
             Change::Contradicted => return self.contradict(now, from, node),
-            Change::Up if inside => {
+            Change::Up | Change::Back if inside => {
                 self.tell(Event::MemberUp { node, name: facts.name.clone(), epoch: facts.epoch });
             }
             Change::Facts if inside => self.tell(Event::MemberChanged { node, name: facts.name.clone() }),
@@ -228,7 +228,7 @@ impl Node {
             }
             // Told as failed already, and gone in any case.
             Change::Left => {}
-            Change::Restated | Change::Up | Change::Facts | Change::Down => {}
+            Change::Restated | Change::Up | Change::Back | Change::Facts | Change::Down => {}
         }
         if let Some(from) = from {
             self.settle(from, node);
@@ -258,7 +258,9 @@ impl Node {
         if !inside {
             return;
         }
-        if matches!(change, Change::Facts | Change::Restated) && !self.members.may_pass_facts(node, now) {
+        // Whoever may raise its incarnation may also raise its epoch.
+        let again = matches!(change, Change::Facts | Change::Restated | Change::Back);
+        if again && !self.members.may_pass_facts(node, now) {
             self.withheld.insert(node);
             return self.timers.set_by(Timer::Withheld, now + FACTS_INTERVAL);
         }

@@ -159,6 +159,28 @@ impl Liar {
     }
 }
 
+/// Of a member that joins again and again nobody tells more often than of one that renames itself.
+#[test]
+fn a_member_that_raises_its_epoch_without_end_is_not_passed_on_without_end() {
+    let mut world = World::full(6, &Config::default());
+    world.run_for(10 * SECOND);
+    let link = world.link(0, 1);
+    world.run_for(30 * SECOND);
+    let before = world.frames();
+    let node = NodeId::from_bytes([0xee; 32]);
+    for epoch in 1..=400 {
+        let facts = MemberFacts::new(node, Epoch::new(epoch).unwrap(), 0, MemberName::default());
+        let unsigned = facts.unsigned();
+        let signature = world::sign(node, &unsigned.transcript(&MeshId::from_bytes([9; 32])));
+        let member = Member { status: MemberStatus::Alive, record: unsigned.sign(signature) };
+        world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![member]) });
+        world.run_for(SECOND / 10);
+    }
+    let told = world.frames() - before;
+    // 45 times, by node 0 to four others, who pass it on; and the mesh's usual talk.
+    assert!(told < 45 * 20 + 400, "{told} frames");
+}
+
 /// Frames of every kind with odd contents, on links in every state, against a node that also
 /// has an honest neighbor.
 #[test]
