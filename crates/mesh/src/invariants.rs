@@ -91,7 +91,7 @@ impl Node {
                 | Timer::Serve(id)
                 | Timer::Owed(id) => self.links.get(*id).is_some(),
                 Timer::Suspect(node) => !self.suspects.is_none_of(*node),
-                Timer::Probe(nonce) => self.suspects.asks(*nonce),
+                Timer::Probe(nonce, node) => self.suspects.asks(*nonce, *node),
                 _ => true,
             };
             debug_assert!(stands, "a deadline for nothing: {timer:?}");

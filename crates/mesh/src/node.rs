@@ -516,7 +516,7 @@ impl Node {
                 Timer::Serve(link) => self.serve(now, link),
                 Timer::Repair(stream) => self.repair(now, &stream),
                 Timer::Suspect(node) => self.on_suspicion_deadline(now, node),
-                Timer::Probe(nonce) => self.forget_question(nonce),
+                Timer::Probe(nonce, node) => self.forget_question(nonce, node),
                 Timer::OwnRecord => self.on_own_record_due(now),
                 Timer::Owed(link) => self.pay(now, link),
                 Timer::Hint => self.hint(now),

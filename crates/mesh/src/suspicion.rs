@@ -55,8 +55,12 @@ const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
 /// less than another takes a place of that one's, so that no neighbor keeps all for itself.
 const QUESTIONS_MAX: usize = 1024;
 
-/// Most neighbors one answer goes back to.
-const ASKERS_MAX: usize = 16;
+/// Most neighbors one answer goes back to: each may ask.
+const ASKERS_MAX: usize = crate::config::NEIGHBORS_MAX;
+
+/// A question by whom it is about and its nonce. Copies of it are known by both: who takes
+/// another's nonce for a question about somebody else keeps nobody from asking.
+type QuestionKey = (u64, NodeId);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -81,7 +85,6 @@ struct Suspect {
 
 #[derive(Debug)]
 struct Question {
-    node: NodeId,
     // Who wants to know.
     askers: Vec<LinkId>,
     /// Who asked first; nobody if this node wants to know itself.
@@ -96,21 +99,21 @@ struct Question {
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     table: BTreeMap<NodeId, Suspect>,
-    questions: BTreeMap<u64, Question>,
+    questions: BTreeMap<QuestionKey, Question>,
     // Invariant: how many questions each link asked first; none without any.
     shares: BTreeMap<LinkId, usize>,
 }
 
 impl Suspects {
-    fn remember(&mut self, nonce: u64, question: Question) {
+    fn remember(&mut self, key: QuestionKey, question: Question) {
         if let Some(link) = question.first {
             *self.shares.entry(link).or_default() += 1;
         }
-        self.questions.insert(nonce, question);
+        self.questions.insert(key, question);
     }
 
-    fn forget(&mut self, nonce: u64) {
-        let Some(Question { first: Some(link), .. }) = self.questions.remove(&nonce) else { return };
+    fn forget(&mut self, key: QuestionKey) {
+        let Some(Question { first: Some(link), .. }) = self.questions.remove(&key) else { return };
         if let Some(share) = self.shares.get_mut(&link) {
             *share -= 1;
             if *share == 0 {
@@ -120,7 +123,7 @@ impl Suspects {
     }
 
     /// Whether there is room for one more question of a neighbor, and which has to go for it.
-    fn room_for(&self, link: LinkId) -> (bool, Option<u64>) {
+    fn room_for(&self, link: LinkId) -> (bool, Option<QuestionKey>) {
         if self.shares.values().sum::<usize>() < QUESTIONS_MAX {
             return (true, None);
         }
@@ -130,8 +133,8 @@ impl Suspects {
             return (false, None);
         };
         let of_loudest = self.questions.iter().filter(|(_, question)| question.first == Some(*loudest));
-        let oldest = of_loudest.min_by_key(|(nonce, question)| (question.since, **nonce));
-        (oldest.is_some(), oldest.map(|(nonce, _)| *nonce))
+        let oldest = of_loudest.min_by_key(|(key, question)| (question.since, **key));
+        (oldest.is_some(), oldest.map(|(key, _)| *key))
     }
 
     /// Suspects now.
@@ -144,8 +147,14 @@ impl Suspects {
     }
 
     /// Whether a question is remembered.
-    pub(crate) fn asks(&self, nonce: u64) -> bool {
-        self.questions.contains_key(&nonce)
+    pub(crate) fn asks(&self, nonce: u64, node: NodeId) -> bool {
+        self.questions.contains_key(&(nonce, node))
+    }
+
+    /// The questions of one nonce: one, unless somebody took it for another.
+    fn of_nonce(&self, nonce: u64) -> Vec<QuestionKey> {
+        let ids = [NodeId::from_bytes([0; 32]), NodeId::from_bytes([0xff; 32])];
+        self.questions.range((nonce, ids[0])..=(nonce, ids[1])).map(|(key, _)| *key).collect()
     }
 
     /// Stops a debug build if an invariant does not hold.
@@ -163,8 +172,8 @@ impl Suspects {
 
     /// The question of this node itself about another.
     fn own_question(&self, node: NodeId) -> Option<u64> {
-        let own = |question: &Question| question.node == node && question.first.is_none();
-        self.questions.iter().find(|(_, question)| own(question)).map(|(nonce, _)| *nonce)
+        let own = |key: &QuestionKey, question: &Question| key.1 == node && question.first.is_none();
+        self.questions.iter().find(|(key, question)| own(key, question)).map(|(key, _)| key.0)
     }
 }
 
@@ -248,21 +257,20 @@ impl Node {
             if !room {
                 return self.overloaded("probes");
             }
-            if let Some(nonce) = instead {
-                self.forget_question(nonce);
+            if let Some((nonce, node)) = instead {
+                self.forget_question(nonce, node);
             }
         }
         // A question keeps its nonce from node to node, so that its copies are known as such.
         let nonce = asker.map_or_else(|| self.chance.number(), |(_, nonce)| nonce);
         let question = Question {
-            node,
             askers: asker.into_iter().map(|(link, _)| link).collect(),
             first: asker.map(|(link, _)| link),
             since: now,
             answered: false,
         };
-        self.suspects.remember(nonce, question);
-        self.timers.set(Timer::Probe(nonce), now + QUESTION_LIFETIME);
+        self.suspects.remember((nonce, node), question);
+        self.timers.set(Timer::Probe(nonce, node), now + QUESTION_LIFETIME);
         for id in links {
             let Some(link) = self.links.get(id) else { continue };
             let spread = link.compares();
@@ -272,10 +280,7 @@ impl Node {
 
     /// A copy of a question that was passed on already.
     fn on_copy(&mut self, node: NodeId, nonce: u64, from: LinkId) {
-        let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
-        if question.node != node {
-            return; // no honest node uses a nonce for two: what was said of one says nothing here
-        }
+        let Some(question) = self.suspects.questions.get_mut(&(nonce, node)) else { return };
         if question.answered {
             self.answer_probe(from, nonce, true);
         } else if question.askers.len() < ASKERS_MAX && !question.askers.contains(&from) {
@@ -283,9 +288,9 @@ impl Node {
         }
     }
 
-    pub(crate) fn forget_question(&mut self, nonce: u64) {
-        self.suspects.forget(nonce);
-        self.timers.cancel(&Timer::Probe(nonce));
+    pub(crate) fn forget_question(&mut self, nonce: u64, node: NodeId) {
+        self.suspects.forget((nonce, node));
+        self.timers.cancel(&Timer::Probe(nonce, node));
     }
 
     /// A link came up. Its peer may know of suspects what those who were asked so far, perhaps
@@ -300,9 +305,9 @@ impl Node {
         if self.links.flooding().count() == 1 {
             // Whoever was asked is gone, and what they were asked too.
             let own = self.suspects.questions.iter().filter(|(_, question)| question.first.is_none());
-            let own: Vec<u64> = own.map(|(nonce, _)| *nonce).collect();
-            for nonce in own {
-                self.forget_question(nonce);
+            let own: Vec<QuestionKey> = own.map(|(key, _)| *key).collect();
+            for (nonce, node) in own {
+                self.forget_question(nonce, node);
             }
             for node in suspects {
                 self.suspect(now, node);
@@ -354,23 +359,25 @@ impl Node {
         if !answers {
             return; // it has no link to the node: that says nothing
         }
-        let Some(question) = self.suspects.questions.get_mut(&nonce) else { return };
-        question.answered = true;
-        let (node, own) = (question.node, question.first.is_none());
-        let askers = std::mem::take(&mut question.askers);
-        for link in askers {
-            self.answer_probe(link, nonce, true);
-        }
-        if own {
-            self.vouched(now, node);
+        for key in self.suspects.of_nonce(nonce) {
+            let Some(question) = self.suspects.questions.get_mut(&key) else { continue };
+            question.answered = true;
+            let own = question.first.is_none();
+            let askers = std::mem::take(&mut question.askers);
+            for link in askers {
+                self.answer_probe(link, nonce, true);
+            }
+            if own {
+                self.vouched(now, key.1);
+            }
         }
     }
 
     /// A link to a node came up: whoever asked about it lately is told.
     pub(crate) fn answer_questions(&mut self, node: NodeId) {
-        let of_node = self.suspects.questions.iter_mut().filter(|(_, question)| question.node == node);
+        let of_node = self.suspects.questions.iter_mut().filter(|(key, _)| key.1 == node);
         let waiting: Vec<(u64, Vec<LinkId>)> =
-            of_node.map(|(nonce, question)| (*nonce, std::mem::take(&mut question.askers))).collect();
+            of_node.map(|(key, question)| (key.0, std::mem::take(&mut question.askers))).collect();
         for (nonce, askers) in waiting {
             for link in askers {
                 self.answer_probe(link, nonce, true);
@@ -413,7 +420,7 @@ impl Node {
         if !spread {
             return self.answer_probe(from, nonce, false);
         }
-        if self.suspects.questions.contains_key(&nonce) {
+        if self.suspects.asks(nonce, node) {
             return self.on_copy(node, nonce, from);
         }
         let others: Vec<LinkId> =
@@ -432,9 +439,12 @@ impl Node {
 mod tests {
     use super::*;
 
+    fn key(nonce: u64) -> QuestionKey {
+        (nonce, NodeId::from_bytes([1; 32]))
+    }
+
     fn question(first: u64, millis: u64) -> Question {
         Question {
-            node: NodeId::from_bytes([1; 32]),
             askers: Vec::new(),
             first: Some(LinkId(first)),
             since: Time::ZERO + Duration::from_millis(millis),
@@ -447,7 +457,7 @@ mod tests {
         let mut suspects = Suspects::default();
         for nonce in 0..QUESTIONS_MAX as u64 {
             assert_eq!(suspects.room_for(LinkId(1)), (true, None));
-            suspects.remember(nonce, question(1, 5000 - nonce));
+            suspects.remember(key(nonce), question(1, 5000 - nonce));
         }
         assert_eq!(suspects.room_for(LinkId(1)), (false, None), "as many as there may be");
         // Others take places of its, the oldest question's first, until all have as many.
@@ -456,9 +466,9 @@ mod tests {
             if !room {
                 break;
             }
-            assert_eq!(instead, Some(QUESTIONS_MAX as u64 - 1 - (nonce - 5000)));
+            assert_eq!(instead, Some(key(QUESTIONS_MAX as u64 - 1 - (nonce - 5000))));
             suspects.forget(instead.unwrap());
-            suspects.remember(nonce, question(2, 0));
+            suspects.remember(key(nonce), question(2, 0));
             suspects.check();
         }
         let half = QUESTIONS_MAX / 2;

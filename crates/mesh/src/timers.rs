@@ -49,8 +49,8 @@ pub(crate) enum Timer {
     Repair(StreamId),
     /// To decide about a member that stopped answering.
     Suspect(NodeId),
-    /// To answer an indirect probe in the negative.
-    Probe(u64),
+    /// To forget a question, by its nonce and whom it is about.
+    Probe(u64, NodeId),
     /// To give up a direct message.
     Direct(u64),
     /// To sign a change of this node's own record.
@@ -135,7 +135,7 @@ impl Timer {
             Self::Announce(link) => return Slot::Link(*link, 2),
             Self::Serve(link) => return Slot::Link(*link, 3),
             Self::Owed(link) => return Slot::Link(*link, 4),
-            Self::Sign(_) | Self::Repair(_) | Self::Suspect(_) | Self::Probe(_) | Self::Direct(_) => {
+            Self::Sign(_) | Self::Repair(_) | Self::Suspect(_) | Self::Probe(..) | Self::Direct(_) => {
                 return Slot::Ordered;
             }
         })
@@ -357,7 +357,7 @@ mod tests {
         prop_oneof![
             (0..OWN.len()).prop_map(|index| OWN[index].clone()),
             (0..OF_LINK.len(), 0..4u64).prop_map(|(index, link)| OF_LINK[index](LinkId(link))),
-            (0..4u64).prop_map(Timer::Probe),
+            (0..4u64).prop_map(|nonce| Timer::Probe(nonce, NodeId::from_bytes([1; 32]))),
             (0..4u64).prop_map(Timer::Direct),
             (0..4u8).prop_map(|node| Timer::Suspect(NodeId::from_bytes([node; 32]))),
         ]

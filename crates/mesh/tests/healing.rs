@@ -186,6 +186,22 @@ fn a_flood_of_questions_does_not_keep_a_node_from_asking_its_own() {
     assert_eq!(failures(&world, |_| true), 0);
 }
 
+/// A neighbor asks about somebody else with the nonce of a question that is under way.
+#[test]
+fn a_nonce_that_was_taken_for_another_question_keeps_no_answer_back() {
+    let mut world = World::line(5, false);
+    world.run_for(20 * SECOND);
+    let (from, onward) = (world.link(2, 1), world.link(2, 3));
+    let nobody = NodeId::from_bytes([0xee; 32]);
+    for node in [nobody, node_id(4)] {
+        world.input(2, Input::Control { link: from, frame: ControlFrame::Probe { node, nonce: 7, spread: true } });
+    }
+    world.sent.clear();
+    world.run_for(SECOND);
+    let answer = ControlFrame::ProbeResult { nonce: 7, answers: true };
+    assert!(world.sent.contains(&(2, from, answer)), "on {onward:?}");
+}
+
 #[test]
 fn a_goodbye_is_known_to_all_within_a_second() {
     let mut world = grown(60, &Config::default());

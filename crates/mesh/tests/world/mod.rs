@@ -81,6 +81,8 @@ pub struct World {
     frames: u64,
     /// Of each node: dials, and questions to resolvers.
     actions: BTreeMap<usize, u64>,
+    /// Questions and answers about suspects since a test cleared them.
+    pub sent: Vec<(usize, LinkId, ControlFrame)>,
     /// Nodes that answer but have not joined the mesh yet.
     pub unjoined: BTreeSet<usize>,
     /// Wires, in the order they were made, that take longer than others.
@@ -133,6 +135,7 @@ impl World {
             forged: false,
             frames: 0,
             actions: BTreeMap::new(),
+            sent: Vec::new(),
             unjoined: BTreeSet::new(),
             slow: BTreeMap::new(),
             distance: BTreeMap::new(),
@@ -634,6 +637,9 @@ impl World {
     }
 
     fn send_control(&mut self, index: usize, link: LinkId, frame: &ControlFrame) {
+        if matches!(frame, ControlFrame::Probe { .. } | ControlFrame::ProbeResult { .. }) {
+            self.sent.push((index, link, frame.clone()));
+        }
         let Some(wire) = self.by_link.get(&(index, link)).copied() else { return };
         self.frames += 1;
         let [a, b] = &self.wires[wire].ends;
