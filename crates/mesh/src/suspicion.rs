@@ -236,14 +236,17 @@ impl Node {
     fn patience(&self, now: Time) -> Duration {
         let links = self.links.flooding().count();
         let slowest = self.links.flooding().map(|link| link.rtt).max().unwrap_or_default();
-        let base = if links == 0 {
-            ISOLATED_SUSPICION
-        } else if self.members.alive() <= links + 1 {
+        if links == 0 {
+            // Nobody is asked: this is how long a neighbor may take to come.
+            return ISOLATED_SUSPICION * self.health.factor(now);
+        }
+        let base = if self.members.alive() <= links + 1 {
             (slowest * 4).max(WAIT_NEAR)
         } else {
             (slowest * 8).max(WAIT_SPREAD)
         };
-        base.min(WAIT_MAX) * self.health.factor(now)
+        // After that the question is forgotten, here and on the way.
+        (base.min(WAIT_MAX) * self.health.factor(now)).min(QUESTION_LIFETIME)
     }
 
     /// Sends a question on, for this node or for the one that asked it.
