@@ -51,6 +51,8 @@ pub(crate) struct Debt {
     pub(crate) compare_at: Time,
     /// The last comparison found no difference.
     pub(crate) agreed: bool,
+    /// The last one found one: tables are compared soon again, however quiet the link is.
+    pub(crate) differs: bool,
     /// The neighbor was told so once.
     pub(crate) agreement_told: bool,
     /// The level of the sample that the neighbor keeps, and whether it is well filled, as it says.

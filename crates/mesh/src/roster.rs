@@ -106,6 +106,10 @@ impl Node {
     pub(crate) fn compare_members(&mut self, now: Time, id: LinkId) {
         let Some(link) = self.links.get_mut(id).filter(|link| link.compares()) else { return };
         link.debt.compare_at = now + if link.debt.agreed { COMPARE_AGREED } else { COMPARE_AGAIN };
+        if link.debt.differs {
+            let at = link.debt.compare_at;
+            self.timers.set_by(Timer::Digest(id), at);
+        }
         let level = self.members.level();
         let content = MemberContent::Sum(self.sum_of_range(now, level, (None, None)));
         self.send_member_ranges(id, level, vec![MemberRange { from: None, until: None, content }]);
@@ -163,6 +167,9 @@ impl Node {
         if !self.links.get(from).is_some_and(crate::link::Link::compares) {
             return;
         }
+        if !are_in_order(&digest.ranges) {
+            return self.violation(now, from, "ranges of a member digest out of order");
+        }
         self.hear_level(now, from, &digest);
         if digest.ranges.is_empty() {
             return self.note_agreement(now, from, true);
@@ -173,6 +180,11 @@ impl Node {
         let mut coarser = false;
         for range in digest.ranges {
             let ids = (range.from, range.until);
+            let part = ids != (None, None);
+            if part && digest.level == mine {
+                // Parts are looked at only of tables that differ.
+                self.note_difference(now, from);
+            }
             match range.content {
                 // Its sum is over members this node does not keep: it is told this node's.
                 MemberContent::Sum(_) if digest.level < mine => coarser |= ids == (None, None),
@@ -254,10 +266,21 @@ impl Node {
         let Some(link) = self.links.get_mut(id) else { return };
         link.debt.agreed = same;
         if same {
+            link.debt.differs = false;
             self.members_known(now);
         } else {
-            link.debt.compare_at = link.debt.compare_at.min(now + COMPARE_AGAIN);
+            self.note_difference(now, id);
         }
+    }
+
+    /// Tables differ: they are compared until they do not, and then both ends are told.
+    fn note_difference(&mut self, now: Time, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.debt.differs = true;
+        link.debt.agreement_told = false;
+        link.debt.compare_at = link.debt.compare_at.min(now + COMPARE_AGAIN);
+        let at = link.debt.compare_at;
+        self.timers.set_by(Timer::Digest(id), at);
     }
 
     /// What a joining node was to be told of the members, it was told.
@@ -426,6 +449,15 @@ impl Node {
     }
 }
 
+/// Whether each range begins where the one before ends, or after: what is asked of a node once
+/// costs it one look at its table.
+fn are_in_order(ranges: &[MemberRange]) -> bool {
+    ranges.windows(2).all(|pair| match pair {
+        [a, b] => a.until.is_some() && b.from.is_some() && a.until <= b.from,
+        _ => true,
+    })
+}
+
 /// What to say of a range whose sums differ.
 fn narrower(marks: &[(MemberMark, MemberSum)], (from, until): Range) -> Vec<MemberRange> {
     let list = marks.len() <= LISTED;
@@ -497,6 +529,8 @@ mod tests {
             let parts = narrower(&marks(count), (None, None));
             assert!(parts.len() <= PARTS);
             assert_eq!((parts[0].from, parts[parts.len() - 1].until), (None, None));
+            assert!(are_in_order(&parts));
+            assert!(!are_in_order(&[parts.clone(), parts.clone()].concat()));
             assert!(parts.windows(2).all(|pair| pair[0].until == pair[1].from && pair[0].until.is_some()));
             let total: u64 = parts
                 .iter()
