@@ -194,7 +194,10 @@ fn a_nonce_that_was_taken_for_another_question_keeps_no_answer_back() {
     let (from, onward) = (world.link(2, 1), world.link(2, 3));
     let nobody = NodeId::from_bytes([0xee; 32]);
     for node in [nobody, node_id(4)] {
-        world.input(2, Input::Control { link: from, frame: ControlFrame::Probe { node, nonce: 7, spread: true } });
+        world.input(
+            2,
+            Input::Control { link: from, frame: ControlFrame::Probe { node, nonce: 7, spread: true } },
+        );
     }
     world.sent.clear();
     world.run_for(SECOND);
@@ -497,7 +500,10 @@ fn that_a_member_left_reaches_also_those_who_thought_it_failed() {
         let other = (0..30).find(|o| *o != 7 && world.linked(index, *o)).unwrap();
         let link = world.link(index, other);
         let record = world.record(7);
-        world.input(index, Input::Control { link, frame: ControlFrame::Members(vec![Member { status, record }]) });
+        world.input(
+            index,
+            Input::Control { link, frame: ControlFrame::Members(vec![Member { status, record }]) },
+        );
     };
     world.kill(7, 7 * SECOND);
     world.run_for(15 * SECOND);

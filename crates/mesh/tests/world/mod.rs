@@ -24,8 +24,8 @@ use peerchannel_mesh::{
 };
 use peerchannel_wire::{
     AdmissionRefusal, ChannelName, ControlFrame, DataFrame, DataLane, Epoch, Features, FrameDecoder,
-    LaneDecoder, LaneEncoder, LinkNumber, MemberFacts, MemberName, MemberRecord, MeshId, NodeId, Signature, Transcript, decode_volatile,
-    encode_datagram, limits, split_datagram,
+    LaneDecoder, LaneEncoder, LinkNumber, MemberFacts, MemberName, MemberRecord, MeshId, NodeId, Signature,
+    Transcript, decode_volatile, encode_datagram, limits, split_datagram,
 };
 
 pub const DELAY: Duration = Duration::from_millis(5);
