@@ -14,6 +14,7 @@ use std::time::Duration;
 use peerchannel_wire::limits::POSITIONS_MAX;
 use peerchannel_wire::{ControlFrame, Features, Member, MemberMark, MemberStatus, NodeId};
 
+use crate::allowance::Allowance;
 use crate::input::LinkId;
 use crate::link::Link;
 use crate::node::Node;
@@ -57,6 +58,9 @@ pub(crate) struct Debt {
     pub(crate) agreement_told: bool,
     /// The level of the sample that the neighbor keeps, and whether it is well filled, as it says.
     pub(crate) claims: Option<(u32, bool)>,
+    /// Reports and doubts about members that the neighbor may still bring.
+    pub(crate) ends: Allowance,
+    pub(crate) questioned: Allowance,
     /// The nonce of a ping that must be answered for the link to stay.
     pub(crate) confirming: Option<u64>,
     /// The link was made to mend a split: not to be dropped before.

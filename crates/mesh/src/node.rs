@@ -32,7 +32,7 @@ use crate::link::{Level, Link, LinkState, Links};
 use crate::members::{MemberView, Members};
 use crate::outgoing::Publishing;
 use crate::output::{Event, NeighborLoss, Output};
-use crate::presence::Withheld;
+use crate::presence::{Refuting, Withheld};
 use crate::reconcile::Summed;
 use crate::reservoir::Reservoir;
 use crate::retention::Retention;
@@ -147,6 +147,7 @@ pub struct Node {
     pub(crate) own_fault: bool,
     pub(crate) reservoir: Reservoir,
     pub(crate) withheld: Withheld,
+    pub(crate) refuting: Refuting,
     pub(crate) rumors: Rumors,
     pub(crate) suspension: Suspension,
     pub(crate) goodbye_wants_link: bool,
@@ -222,6 +223,7 @@ impl Node {
             withheld_until: Time::ZERO,
             own_fault: false,
             withheld: Withheld::default(),
+            refuting: Refuting::default(),
             rumors: Rumors::new(now),
             suspension: Suspension::Active,
             goodbye_wants_link: false,

@@ -14,6 +14,7 @@ use peerchannel_wire::{
 };
 use thiserror::Error;
 
+use crate::allowance::Allowance;
 use crate::input::LinkId;
 use crate::jobs::Job;
 use crate::link::LinkState;
@@ -33,6 +34,21 @@ const DIALABLE_WITHIN: Duration = Duration::from_secs(12 * 3600);
 
 /// How often a node whose sample has room looks whether a finer one fits.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Reports that members are gone that a neighbor may bring at once, beside one of every member.
+const ENDS_BURST: usize = 64;
+
+/// In this time all of them come back: a mesh whose members all fail is told of in one burst.
+const ENDS_WINDOW: Duration = Duration::from_secs(60);
+
+/// Own refutations at once: what others pass on of one member.
+const REFUTATIONS_BURST: usize = 5;
+
+/// In this time they come back; beyond, one a second.
+const REFUTATIONS_WINDOW: Duration = Duration::from_secs(5);
+
+/// What a refutation beyond the burst waits.
+const REFUTATION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Over how long those that belong to a finer sample again say so.
 const ANNOUNCE_WITHIN: Duration = Duration::from_secs(3);
@@ -159,7 +175,11 @@ impl Node {
             // What most neighbors say of a change: the same as the first.
             return self.settle(from, node);
         }
+        let news = known.is_none_or(|known| rank(&member) > rank(known));
         let verified = known.is_some_and(|known| known.record == member.record);
+        if status != MemberStatus::Alive && news && !self.may_report_end(now, from) {
+            return self.overloaded("reports of members that are gone");
+        }
         if verified || !self.members.is_news(&member, || self.links.reaches(node)) {
             return self.take_statement(now, from, member);
         }
@@ -179,6 +199,13 @@ impl Node {
         self.stats.bad_signatures += 1;
         // Whoever passes on a record has checked it, or should have.
         self.violation(now, from, "a member record with a bad signature");
+    }
+
+    /// Whether a neighbor may tell of one more member that is gone: others tell it too, and what
+    /// is missed shows when tables are compared.
+    fn may_report_end(&mut self, now: Time, from: LinkId) -> bool {
+        let burst = ENDS_BURST + self.members.len();
+        self.links.get_mut(from).is_some_and(|link| link.debt.ends.take(now, burst, ENDS_WINDOW))
     }
 
     fn take_statement(&mut self, now: Time, from: LinkId, member: Member) {
@@ -326,9 +353,20 @@ impl Node {
         let facts = record.facts();
         let about_now = (facts.epoch, facts.incarnation) == (self.me.epoch, self.incarnation);
         if about_now && status != MemberStatus::Alive && self.leaving == Leaving::No {
-            self.stats.refutations += 1;
-            self.change_own_record(now, Duration::ZERO);
+            self.refute_within(now, Duration::ZERO);
         }
+    }
+
+    /// Has a new incarnation told within a time, or as soon as others would pass it on.
+    pub(crate) fn refute_within(&mut self, now: Time, within: Duration) {
+        self.stats.refutations += 1;
+        if self.refuting.incarnation != Some(self.incarnation) {
+            let able = self.refuting.allowance.take(now, REFUTATIONS_BURST, REFUTATIONS_WINDOW);
+            self.refuting.incarnation = Some(self.incarnation);
+            self.refuting.not_before = if able { now } else { now + REFUTATION_PAUSE };
+        }
+        let within = within.max(self.refuting.not_before.since(now));
+        self.change_own_record(now, within);
     }
 
     /// Whoever suspended and did not come back is called failed by those that know it longest.
@@ -363,6 +401,14 @@ impl Node {
             self.older_answers(now, id);
         }
     }
+}
+
+/// Which own incarnation is being refuted, and from when on that may be told.
+#[derive(Debug, Default)]
+pub(crate) struct Refuting {
+    incarnation: Option<u32>,
+    not_before: Time,
+    allowance: Allowance,
 }
 
 /// Members whose changes wait for their turn.

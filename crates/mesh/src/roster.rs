@@ -47,6 +47,13 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(10);
 /// its answer may take.
 const DOUBT_LIMIT: Duration = Duration::from_secs(3);
 
+/// Doubts that a neighbor may bring at once, beside one of every member: two halves that buried
+/// each other meet at one link.
+const DOUBTS_BURST: usize = 64;
+
+/// In this time all of them come back.
+const DOUBTS_WINDOW: Duration = Duration::from_secs(300);
+
 /// Longest time over which the answers to doubts are spread, and what each member adds to it:
 /// a thousand members that were all called failed answer within two seconds.
 const ANSWER_SPREAD_MAX: Duration = Duration::from_secs(5);
@@ -394,12 +401,26 @@ impl Node {
         if mark.node == self.me.node {
             return self.answer_doubt(now, &mark);
         }
-        if self.members.may_doubt(mark.node, DOUBT_PAUSE, now) {
+        if self.may_doubt(now, from, mark.node) {
             self.stats.members_doubted += 1;
             self.pass_doubt(now, from, mark);
             let within = DOUBT_LIMIT + self.answer_spread();
             self.suspect_unless_answered(now, mark.node, within);
         }
+    }
+
+    /// Whether a doubt is passed on: each costs the mesh a flood, and its answer another.
+    fn may_doubt(&mut self, now: Time, from: LinkId, node: NodeId) -> bool {
+        if !self.members.may_doubt(node, DOUBT_PAUSE, now) {
+            return false;
+        }
+        let burst = DOUBTS_BURST + self.members.len();
+        let link = self.links.get_mut(from);
+        let able = link.is_some_and(|link| link.debt.questioned.take(now, burst, DOUBTS_WINDOW));
+        if !able {
+            self.overloaded("doubts about members");
+        }
+        able
     }
 
     fn pass_doubt(&mut self, now: Time, from: LinkId, mark: MemberMark) {
@@ -424,7 +445,7 @@ impl Node {
                 self.owe_records(now, from, [mark.node]);
             } else if known.epoch == mark.epoch
                 && known.incarnation == mark.incarnation
-                && self.members.may_doubt(mark.node, DOUBT_PAUSE, now)
+                && self.may_doubt(now, from, mark.node)
             {
                 self.pass_doubt(now, from, mark);
             }
@@ -437,10 +458,9 @@ impl Node {
         if (mark.epoch, mark.incarnation) != current || self.leaving != Leaving::No {
             return;
         }
-        self.stats.refutations += 1;
         let spread = self.answer_spread();
         let within = self.chance.within(spread);
-        self.change_own_record(now, within);
+        self.refute_within(now, within);
     }
 
     fn answer_spread(&self) -> Duration {

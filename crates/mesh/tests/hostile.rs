@@ -181,6 +181,63 @@ fn a_member_that_raises_its_epoch_without_end_is_not_passed_on_without_end() {
     assert!(told < 45 * 24 + 600, "{told} frames");
 }
 
+/// A neighbor calls everybody failed, whatever their incarnation, again and again.
+#[test]
+fn what_one_neighbor_doubts_costs_the_mesh_no_more_than_its_share() {
+    let mut world = World::full(20, &Config::default());
+    world.run_for(60 * SECOND);
+    let link = (1..20).find(|other| world.linked(0, *other)).map(|other| world.link(0, other)).unwrap();
+    let refuted = |world: &World| -> u64 {
+        world.members.iter().map(|m| m.node.as_ref().unwrap().stats().refutations).sum()
+    };
+    for _ in 0..60 {
+        let members: Vec<_> = world.node(0).members().skip(1).map(|member| member.node).collect();
+        let marks = members.into_iter().flat_map(|node| {
+            let epoch = Epoch::new(1).unwrap();
+            let mark =
+                move |incarnation| MemberMark { node, epoch, incarnation, status: MemberStatus::Failed };
+            (0..60).map(mark).collect::<Vec<_>>()
+        });
+        for chunk in marks.collect::<Vec<_>>().chunks(256) {
+            world.input(0, Input::Control { link, frame: ControlFrame::MemberDoubt(chunk.to_vec()) });
+        }
+        world.run_for(11 * SECOND);
+    }
+    // The share of eleven minutes is 84 and 185 more; each is heard by its member from several.
+    let refuted = refuted(&world);
+    assert!(refuted <= 19 * 300, "{refuted} refutations");
+    let told: u64 = world.members.iter().map(|m| m.node.as_ref().unwrap().stats().overloads).sum();
+    assert!(told > 0, "some were left out");
+}
+
+/// A neighbor calls the node itself failed, whatever it answers.
+#[test]
+fn a_node_that_is_called_failed_without_end_answers_once_a_second() {
+    let mut world = World::full(3, &Config::default());
+    world.run_for(30 * SECOND);
+    let link = world.link(0, 1);
+    let changes = |world: &World| {
+        let events = &world.members[2].events;
+        let of_zero = |e: &&Event| matches!(e, Event::MemberUp { node, .. } if *node == node_id(0));
+        events.iter().filter(of_zero).count()
+    };
+    let before = (world.frames(), changes(&world));
+    for step in 0..600u32 {
+        let marks = (0..100).map(|incarnation| {
+            let (node, epoch) = (node_id(0), Epoch::new(1).unwrap());
+            MemberMark { node, epoch, incarnation, status: MemberStatus::Failed }
+        });
+        if step % 2 == 0 {
+            world.input(0, Input::Control { link, frame: ControlFrame::MemberDoubt(marks.collect()) });
+        }
+        world.run_for(SECOND / 10);
+    }
+    assert_eq!(changes(&world), before.1, "it never was away");
+    // 65 statements to two neighbors, who tell each other; and the usual talk.
+    let told = world.frames() - before.0;
+    assert!(told < 65 * 4 + 400, "{told} frames");
+}
+
 /// Frames of every kind with odd contents, on links in every state, against a node that also
 /// has an honest neighbor.
 #[test]
