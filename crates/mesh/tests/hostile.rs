@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use peerchannel_mesh::{Config, Input, LinkId, LinkOpened, Output};
+use peerchannel_mesh::{Config, Event, Input, LinkId, LinkOpened, Output};
 use peerchannel_wire::limits::SEQUENCE_MAX;
 use peerchannel_wire::{
     ChannelName, Connect, ControlFrame, DataFrame, DigestContent, DigestRange, Disconnect, DisconnectReason,
