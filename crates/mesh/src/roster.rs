@@ -409,6 +409,17 @@ impl Node {
         }
     }
 
+    /// This node itself wants to hear from a member. Tells whether there is anybody to pass it on.
+    pub(crate) fn doubt_openly(&mut self, now: Time, mark: MemberMark) -> bool {
+        let others: Vec<LinkId> = self.links.flooding().filter(|l| l.compares()).map(|l| l.id).collect();
+        for id in &others {
+            self.owe_doubt(now, *id, mark);
+        }
+        // Its answer serves for what others ask meanwhile.
+        self.members.may_doubt(mark.node, DOUBT_PAUSE, now);
+        !others.is_empty()
+    }
+
     /// Whether a doubt is passed on: each costs the mesh a flood, and its answer another.
     fn may_doubt(&mut self, now: Time, from: LinkId, node: NodeId) -> bool {
         if !self.members.may_doubt(node, DOUBT_PAUSE, now) {
@@ -463,7 +474,7 @@ impl Node {
         self.refute_within(now, within);
     }
 
-    fn answer_spread(&self) -> Duration {
+    pub(crate) fn answer_spread(&self) -> Duration {
         let members = u32::try_from(self.members.alive()).unwrap_or(u32::MAX);
         (ANSWER_SPREAD * members.min(10_000)).min(ANSWER_SPREAD_MAX)
     }

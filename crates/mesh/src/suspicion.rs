@@ -4,11 +4,11 @@
 //!   link lost, audit failed                 a doubt that nobody answered
 //!          │                                          │
 //!          v           somebody has a link to it      v
-//!       Asking ───────────────────────────────────> Vouched ── 12 s, once ──> Asking
+//!       Asking ───────────────────────────────────> Vouched ── 12 s, then 5 min ──> Asking
 //!          │                                          │
-//!          │ nobody spoke for it in time              │ asked again: vouched again
+//!          │ nobody spoke for it in time              │ the third time, unless it spoke
 //!          v                                          v
-//!        failed                                   left in peace
+//!        failed <───────── it says nothing ────── Summoned
 //! ```
 //! Whoever loses a link asks everybody: its neighbors, which ask theirs, each question once. A
 //! node with a link to the suspect, and the suspect itself, say so, and the
@@ -21,7 +21,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use peerchannel_wire::{ControlFrame, Member, MemberStatus, NodeId};
+use peerchannel_wire::{ControlFrame, Epoch, Member, MemberMark, MemberStatus, NodeId};
 
 use crate::health::LATE;
 use crate::input::LinkId;
@@ -46,6 +46,21 @@ const ISOLATED_SUSPICION: Duration = Duration::from_secs(3);
 /// A member that only others vouch for is asked about once more after this: longer than the
 /// slowest link takes to notice (9.5 s).
 const VOUCHED_AGAIN: Duration = Duration::from_secs(12);
+
+/// One that is vouched for then too is asked about a last time after this.
+const VOUCHED_LAST: Duration = Duration::from_secs(300);
+
+/// So often others' answers save a member that says nothing itself. After that it must speak:
+/// an answer is not signed, and whoever gives it may be wrong about a link, or lie.
+const VOUCHES_MAX: u8 = 3;
+
+/// Members of which is remembered how often they were vouched for. Beyond, the count of one
+/// begins anew.
+const VOUCHES_KEPT_MAX: usize = 1024;
+
+/// How long a member may take that is told to speak for itself, beside what its answer may wait:
+/// the doubt crosses the mesh, and the answer comes back.
+const SUMMONS: Duration = Duration::from_secs(5);
 
 /// How long a question is remembered, so that its answers find back.
 const QUESTION_LIFETIME: Duration = Duration::from_secs(5);
@@ -73,14 +88,26 @@ enum Stage {
     Asking,
     /// Somebody has a link to it.
     Vouched,
+    /// It was vouched for too often: failed at the deadline, unless it says something itself.
+    Summoned,
+}
+
+/// How often a suspect was vouched for on end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Never: its link was lost.
+    First,
+    /// Once.
+    Again,
+    /// Twice; or this node lost nothing of it, and one answer is enough.
+    Last,
 }
 
 #[derive(Debug)]
 struct Suspect {
     stage: Stage,
     due: Time,
-    /// It was vouched for before.
-    again: bool,
+    asked: Asked,
 }
 
 #[derive(Debug)]
@@ -99,6 +126,8 @@ struct Question {
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     table: BTreeMap<NodeId, Suspect>,
+    /// How often others vouched for one statement of a member. Bounded by `VOUCHES_KEPT_MAX`.
+    vouches: BTreeMap<NodeId, ((Epoch, u32), u8)>,
     questions: BTreeMap<QuestionKey, Question>,
     // Invariant: how many questions each link asked first; none without any.
     shares: BTreeMap<LinkId, usize>,
@@ -135,6 +164,19 @@ impl Suspects {
         let of_loudest = self.questions.iter().filter(|(_, question)| question.first == Some(*loudest));
         let oldest = of_loudest.min_by_key(|(key, question)| (question.since, **key));
         (oldest.is_some(), oldest.map(|(key, _)| *key))
+    }
+
+    /// Others vouched for this statement of a member. Tells whether that is enough.
+    fn count_vouch(&mut self, node: NodeId, statement: (Epoch, u32)) -> bool {
+        if self.vouches.len() >= VOUCHES_KEPT_MAX && !self.vouches.contains_key(&node) {
+            self.vouches.pop_first();
+        }
+        let (of, count) = self.vouches.entry(node).or_insert((statement, 0));
+        if *of != statement {
+            (*of, *count) = (statement, 0);
+        }
+        *count += 1;
+        *count >= VOUCHES_MAX
     }
 
     /// Suspects now.
@@ -186,16 +228,16 @@ impl Node {
         if now < self.withheld_until {
             // After a pause this node's own links come first.
             let stage = if self.own_fault { Stage::Excused } else { Stage::Doubted };
-            return self.set_suspect(node, stage, self.withheld_until, false);
+            return self.set_suspect(node, stage, self.withheld_until, Asked::First);
         }
-        self.ask_about(now, node, false)
+        self.ask_about(now, node, Asked::First)
     }
 
     /// Asks about a member that this node lost nothing of. One answer is enough: who has a link
     /// that is dead and not noticed yet asks by itself.
     pub(crate) fn check_on(&mut self, now: Time, node: NodeId) {
         if self.may_be_suspected(node) && self.suspects.is_none_of(node) && now >= self.withheld_until {
-            self.ask_about(now, node, true);
+            self.ask_about(now, node, Asked::Last);
         }
     }
 
@@ -215,19 +257,19 @@ impl Node {
         // A doubt of others is evidence, which this node's own sleep was not.
         let free = suspect.is_none_or(|suspect| suspect.stage == Stage::Excused);
         if free && self.may_be_suspected(node) {
-            self.set_suspect(node, Stage::Doubted, now + within, false);
+            self.set_suspect(node, Stage::Doubted, now + within, Asked::First);
         }
     }
 
-    fn set_suspect(&mut self, node: NodeId, stage: Stage, due: Time, again: bool) -> bool {
-        self.suspects.table.insert(node, Suspect { stage, due, again });
+    fn set_suspect(&mut self, node: NodeId, stage: Stage, due: Time, asked: Asked) -> bool {
+        self.suspects.table.insert(node, Suspect { stage, due, asked });
         self.timers.set(Timer::Suspect(node), due);
         true
     }
 
-    fn ask_about(&mut self, now: Time, node: NodeId, again: bool) -> bool {
+    fn ask_about(&mut self, now: Time, node: NodeId, asked: Asked) -> bool {
         let links = self.links.flooding_ids();
-        self.set_suspect(node, Stage::Asking, now + self.patience(now), again);
+        self.set_suspect(node, Stage::Asking, now + self.patience(now), asked);
         self.ask(now, node, None, links);
         true
     }
@@ -323,8 +365,8 @@ impl Node {
             let Some(nonce) = self.suspects.own_question(node) else { continue };
             self.control(new, ControlFrame::Probe { node, nonce, spread });
             if let Some(suspect) = self.suspects.table.get(&node) {
-                let (due, again) = (suspect.due.max(until), suspect.again);
-                self.set_suspect(node, Stage::Asking, due, again);
+                let (due, asked) = (suspect.due.max(until), suspect.asked);
+                self.set_suspect(node, Stage::Asking, due, asked);
             }
         }
     }
@@ -334,19 +376,19 @@ impl Node {
         if !self.may_be_suspected(node) {
             return;
         }
-        let Suspect { stage, due, again } = suspect;
+        let Suspect { stage, due, asked } = suspect;
         let late = now.since(due) > LATE;
         if now < self.withheld_until {
             let stage = if stage == Stage::Excused { stage } else { Stage::Doubted };
-            self.set_suspect(node, stage, self.withheld_until, again);
+            self.set_suspect(node, stage, self.withheld_until, asked);
         } else if stage == Stage::Excused && self.links.flooding().next().is_some() {
             // Its other neighbors miss it if it is gone, and tell.
             self.members.set_linked(node, false);
-        } else if stage == Stage::Asking && !late {
+        } else if matches!(stage, Stage::Asking | Stage::Summoned) && !late {
             self.conclude(now, node);
         } else {
             // An answer may have come while this node was not listening.
-            self.ask_about(now, node, again || stage == Stage::Vouched);
+            self.ask_about(now, node, asked);
         }
     }
 
@@ -395,15 +437,31 @@ impl Node {
             return;
         }
         self.stats.suspects_vouched += 1;
-        if suspect.again {
-            self.suspects.clear(node);
-            self.timers.cancel(&Timer::Suspect(node));
-            self.members.set_linked(node, false);
-        } else {
-            self.set_suspect(node, Stage::Vouched, now + VOUCHED_AGAIN, false);
+        let asked = suspect.asked;
+        let enough = self.members.get(node).map(MemberMark::of).is_some_and(|mark| {
+            self.suspects.count_vouch(node, (mark.epoch, mark.incarnation)) && self.summon(now, mark)
+        });
+        match asked {
+            _ if enough => {}
+            Asked::First => _ = self.set_suspect(node, Stage::Vouched, now + VOUCHED_AGAIN, Asked::Again),
+            Asked::Again => _ = self.set_suspect(node, Stage::Vouched, now + VOUCHED_LAST, Asked::Last),
+            Asked::Last => {
+                self.suspects.clear(node);
+                self.timers.cancel(&Timer::Suspect(node));
+                self.members.set_linked(node, false);
+            }
         }
         // The maintainer will find it again if it is needed.
         self.timers.set_by(Timer::Maintain, now);
+    }
+
+    /// A member must say something itself: a doubt goes to everybody. Tells whether one could.
+    fn summon(&mut self, now: Time, mark: MemberMark) -> bool {
+        if !self.doubt_openly(now, MemberMark { status: MemberStatus::Failed, ..mark }) {
+            return false;
+        }
+        let due = now + SUMMONS + self.answer_spread() + self.patience(now);
+        self.set_suspect(mark.node, Stage::Summoned, due, Asked::Last)
     }
 
     /// A member said something itself: it is no suspect.

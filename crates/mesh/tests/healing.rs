@@ -205,6 +205,40 @@ fn a_nonce_that_was_taken_for_another_question_keeps_no_answer_back() {
     assert!(world.sent.contains(&(2, from, answer)), "on {onward:?}");
 }
 
+/// One neighbor of everybody says of a dead member that it has a link to it.
+#[test]
+fn a_liar_does_not_keep_the_dead_alive_for_long() {
+    let mut world = grown(20, &Config::default());
+    let liar = (0..20).filter(|i| *i != 7).max_by_key(|i| world.neighbors(*i)).unwrap();
+    world.kill(7, 7 * SECOND);
+    for _ in 0..4200 {
+        world.run_for(SECOND / 10);
+        for (index, link, frame) in std::mem::take(&mut world.sent) {
+            let ControlFrame::Probe { node, nonce, .. } = frame else { continue };
+            let lies = world.link_to(index, liar) == Some(link) && node == node_id(7);
+            if lies && world.members[index].node.is_some() {
+                let frame = ControlFrame::ProbeResult { nonce, answers: true };
+                world.input(index, Input::Control { link, frame });
+            }
+        }
+    }
+    let held = (0..20).filter(|i| ![7, liar].contains(i) && statuses(&world, *i)[7].0 == MemberStatus::Alive);
+    assert_eq!(held.collect::<Vec<_>>(), [] as [usize; 0]);
+    assert_eq!(failures(&world, |i| i != 7), 0);
+}
+
+/// Two who lost their link for good, and say nothing new for long.
+#[test]
+fn a_member_that_is_only_vouched_for_speaks_for_itself_when_it_is_told_to() {
+    let mut world = grown(20, &Config::default());
+    let other = (1..20).find(|other| world.linked(0, *other)).unwrap();
+    world.cut.extend([(0, other), (other, 0)]);
+    world.break_link(0, other);
+    world.run_for(600 * SECOND);
+    assert_eq!(failures(&world, |_| true), 0);
+    assert!(world.node(other).stats().refutations + world.node(0).stats().refutations > 0);
+}
+
 #[test]
 fn a_goodbye_is_known_to_all_within_a_second() {
     let mut world = grown(60, &Config::default());
