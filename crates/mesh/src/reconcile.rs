@@ -11,6 +11,7 @@ use peerchannel_wire::{ControlFrame, DigestContent, DigestRange, Fingerprint, Po
 
 use crate::baseline::Baseline;
 use crate::input::LinkId;
+use crate::link::Link;
 use crate::node::Node;
 use crate::time::Time;
 use crate::timers::Timer;
@@ -104,7 +105,19 @@ impl Node {
         }
     }
 
-    pub(crate) fn on_digest(&mut self, now: Time, from: LinkId, ranges: Vec<DigestRange>) {
+    /// A neighbor's comparison agreed: in a quiet mesh it serves this end as well, so that the
+    /// two of a link take turns by chance.
+    fn compared_by_peer(&mut self, now: Time, id: LinkId) {
+        let quiet = now.since(self.active) > ACTIVE;
+        let settled =
+            |link: &&Link| link.digest_interval == DIGEST_INTERVAL_MAX && link.round_trips.is_full();
+        if quiet && self.links.get(id).filter(settled).is_some() {
+            let pause = self.chance.jitter(DIGEST_INTERVAL_MAX);
+            self.timers.set(Timer::Digest(id), now + pause);
+        }
+    }
+
+    pub(crate) fn on_digest(&mut self, now: Time, link: LinkId, ranges: Vec<DigestRange>) {
         if self.baseline != Baseline::Known {
             return;
         }
@@ -114,6 +127,7 @@ impl Node {
                 DigestContent::Fingerprint(theirs) => {
                     let (from, until) = (range.from.as_ref(), range.until.as_ref());
                     if from.is_none() && until.is_none() && self.whole_fingerprint(now) == Some(theirs) {
+                        self.compared_by_peer(now, link);
                         continue;
                     }
                     let own = self.own_flooded();
@@ -123,7 +137,7 @@ impl Node {
                     }
                 }
                 DigestContent::Positions { positions, reply } => {
-                    self.take_positions(now, from, &positions);
+                    self.take_positions(now, link, &positions);
                     if reply {
                         let (from, until) = (range.from.as_ref(), range.until.as_ref());
                         let own = self.own_flooded();
@@ -134,7 +148,7 @@ impl Node {
             }
         }
         for chunk in by_weight(answer) {
-            self.control(from, ControlFrame::Digest(chunk));
+            self.control(link, ControlFrame::Digest(chunk));
         }
     }
 

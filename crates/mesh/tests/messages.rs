@@ -406,6 +406,25 @@ fn an_idle_pair_is_quiet() {
     let before = world.frames();
     world.run_for(60 * SECOND);
     let frames = world.frames() - before;
-    // Each side compares and measures about every 30 s: a digest and a ping in one packet, a pong.
+    // One of the two compares and measures about every 30 s: a digest and a ping in one packet, a
+    // pong.
     assert!(frames <= 16, "{frames} frames in an idle minute");
+}
+
+#[test]
+fn two_quiet_neighbors_take_turns_to_compare() {
+    let mut world = World::full(2, &Config::default());
+    world.run_until(SECOND, "linked", |w| w.linked(0, 1));
+    world.publish(0, "the only one");
+    world.run_for(300 * SECOND);
+    let before = world.frames();
+    world.run_for(600 * SECOND);
+    let frames = world.frames() - before;
+    // A turn is a digest, a ping and a pong, and it would be forty of them if each end took all
+    // of its own; the rest compares member tables.
+    assert!((60..=100).contains(&frames), "{frames} frames in ten minutes");
+    // What one of them publishes is compared as soon as ever.
+    world.publish(1, "another");
+    world.run_for(SECOND);
+    assert_eq!(world.texts(0), ["another"]);
 }
