@@ -24,6 +24,7 @@ pub(crate) const SETTLED: u64 = 45;
 /// When messages are published.
 pub(crate) const TRAFFIC: (u64, u64) = (50, 70);
 /// Nothing is published, and positions are compared as rarely as they ever are.
-pub(crate) const IDLE: (u64, u64) = (190, 310);
+/// Long enough that what is done every five and ten minutes counts with its share.
+pub(crate) const IDLE: (u64, u64) = (190, 790);
 /// The first crash, the pause between two, how many, and the end.
-pub(crate) const CRASHES: (u64, u64, u64) = (310, 15, 4);
+pub(crate) const CRASHES: (u64, u64, u64) = (IDLE.1, 15, 4);
