@@ -65,6 +65,7 @@ compile_error!(
 mod accept;
 mod config;
 mod connection;
+mod connection_id;
 mod control;
 mod datagram_socket;
 mod endpoint;

@@ -7,11 +7,11 @@ use peerchannel_security::{Identity, Tls, TlsError};
 use peerchannel_wire::NodeId;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
-use quinn_proto::HashedConnectionIdGenerator;
 use quinn_proto::crypto::{CryptoError, HmacKey};
 use thiserror::Error;
 
 use crate::config::EndpointConfig;
+use crate::connection_id::ConnectionIds;
 use crate::registry::PARKED_MAX;
 
 /// Packets of handshakes that wait for us, for all of them together: a client hello with the
@@ -53,9 +53,8 @@ pub(crate) enum SetupError {
 /// node on the same port resets its stale connections at once (docs/protocol.md section 1).
 pub(crate) fn endpoint_config(identity: &Identity) -> quinn::EndpointConfig {
     let mut config = quinn::EndpointConfig::new(Arc::new(ResetKey(*identity.derive_key(RESET_CONTEXT))));
-    let [a, b, c, d, e, f, g, h, ..] = *identity.derive_key(CONNECTION_ID_CONTEXT);
-    let key = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(key)));
+    let key = *identity.derive_key(CONNECTION_ID_CONTEXT);
+    config.cid_generator(move || Box::new(ConnectionIds::new(key)));
     config
 }
 
