@@ -24,16 +24,16 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 /// Longest pause after failed dials while the node has neighbors.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// Longest pause while it has none and knows few nodes to try: docs/protocol.md section 3.9.
+/// Longest pause while it has none and knows up to ten nodes to try (docs/protocol.md section 3.9).
 const BACKOFF_ISOLATED_MIN: Duration = Duration::from_secs(5);
 
-/// The same with many to try: about two dials a second in all.
+/// The same with sixty and more to try: about two dials a second in all.
 const BACKOFF_ISOLATED_MAX: Duration = Duration::from_secs(30);
 
 /// Pause after a refusal that will not change by itself, or after finding oneself.
 const BACKOFF_LASTING: Duration = Duration::from_secs(60);
 
-/// Failures after which a candidate that came by hearsay is dropped.
+/// Failures in a row that a candidate which came by hearsay is forgiven: one more, and it is dropped.
 const FAILURES_MAX: u32 = 6;
 
 /// The same for one that never answered, while there are plenty of others: a dial that nobody

@@ -1,19 +1,27 @@
 //! Links: one entry per admitted control stream, from its first frame to its last.
 //!
 //! ```text
-//!             LinkOpened
-//!       we opened │ they opened
-//!        ┌────────┴───────┐
-//!        v                v  Connect   a link to the same node exists
-//!    Connecting        Awaiting ───────────────────────────────> Testing
-//!        │ Welcome        │ Connect (accepted: Welcome)             │ old one is silent
-//!        └───────┬────────┘<────────────────────────────────────────┘
-//!                v
-//!               Up ──── Disconnect came ───> Draining ── both lanes finished ──> closed
-//!                │
-//!                └──── we send Disconnect ─> Finishing ── sent ───────────────> closed
+//!                LinkOpened
+//!                    v           their Connect: an older link is to be tested
+//!     ┌────────── Awaiting ──────────────────────────────────────> Testing
+//!     │ we opened:   │    │                                        │     │
+//!     │ our record   │    └─ their Connect is refused ─┐           │     │ the older one
+//!     │ is signed    │                                 │           │     │ answers: Refuse
+//!     v              │ their Connect:                  │           │     │
+//! Connecting         │ Welcome                         │           │     │
+//!     │    │ Welcome v              Welcome            │           │     │
+//!     │    └───────> Up <──────────────────────────────┼───────────┘     │
+//!     │ Refuse       │  │                              │ it is silent    │
+//!     v              │  └─ we send Disconnect ─────> Finishing <─────────┘
+//!   closed           │                                 │ sent, or after 4 s
+//!                    │ Disconnect came                 v
+//!                    v                               closed
+//!                 Draining ── both lanes finished, or after 2 s ──> closed
 //! ```
-//! A frame that a state does not allow closes the link (docs/protocol.md section 3).
+//! What is neither up nor refused 10 s after it was opened is closed, and so is, in every state,
+//! what breaks. A frame that a state does not allow closes the link; in Draining control frames
+//! are void, in Finishing all frames (docs/protocol.md section 3). A duplicate that its peer
+//! dropped stays in Draining while the link that replaces it is being made.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -73,7 +73,8 @@ pub struct NeighborView {
     pub rtt: Duration,
     /// Whether this node dialed it.
     pub opened_by_us: bool,
-    /// Whether the link is far: drawn uniformly from all members by the node that dialed it.
+    /// Whether the link is far: the node that dialed it drew it uniformly from all it heard of,
+    /// or of the past, to mend a split.
     pub far: bool,
     /// What both ends understand beyond the first release of the protocol.
     pub features: Features,

@@ -41,7 +41,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 /// Longest such pause while a split is suspected: the other half may be back any moment.
 const BACKOFF_SPLIT: Duration = Duration::from_secs(20);
 
-/// Failures after which a member makes room for another: half a day.
+/// Failed dials in a row that a member is forgiven, over half a day: at one more it makes room for
+/// another, unless a split is suspected.
 const FAILURES_MAX: u32 = 18;
 
 /// How long a split stays suspected: the longest one that must heal fast (10 min), with room.

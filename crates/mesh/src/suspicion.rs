@@ -1,15 +1,20 @@
 //! Suspicion: how a member is judged to have failed, and how it is saved from a false verdict.
 //!
 //! ```text
-//!   link lost, audit failed                 a doubt that nobody answered
-//!          │                                          │
-//!          v           somebody has a link to it      v
+//!   link lost while this node was stopped ─> Excused ── if nobody else is left to know ─┐
+//!   a doubt of others; link lost just after a pause ─> Doubted ── at the deadline ──────┤
+//!   link lost, audit failed ────────────────────────────────────────────────────────────┤
+//!          ┌────────────────────────────────────────────────────────────────────────────┘
+//!          v           somebody has a link to it
 //!       Asking ───────────────────────────────────> Vouched ── 12 s, then 5 min ──> Asking
-//!          │                                          │
-//!          │ nobody spoke for it in time              │ the third time, unless it spoke
-//!          v                                          v
-//!        failed <───────── it says nothing ────── Summoned
+//!          │   │ the same, the third time
+//!          │   └──────────────────────────────────> Summoned
+//!          │ nobody spoke for it in time              │
+//!          v                                          │
+//!        failed <───────── it says nothing ───────────┘
 //! ```
+//! Whatever the member says itself ends the suspicion in every state.
+//!
 //! Whoever loses a link asks everybody: its neighbors, which ask theirs, each question once. A
 //! node with a link to the suspect, and the suspect itself, say so, and the
 //! answer takes the same way back. A link that is up only because its end has not noticed yet
@@ -39,8 +44,9 @@ const WAIT_SPREAD: Duration = Duration::from_secs(1);
 /// crash after 15 s.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// How long a node without neighbors waits before it believes that the last ones failed: it
-/// may be this node's own network that is gone, and with a neighbor it asks again.
+/// How long a node without neighbors waits before it believes that the last ones failed, times
+/// its local health: it may be this node's own network that is gone, and with a neighbor it asks
+/// again.
 const ISOLATED_SUSPICION: Duration = Duration::from_secs(3);
 
 /// A member that only others vouch for is asked about once more after this: longer than the
