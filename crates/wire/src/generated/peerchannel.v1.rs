@@ -352,7 +352,7 @@ pub struct ShuffledNode {
     #[prost(uint32, tag = "3")]
     pub age_s: u32,
 }
-/// Asks a neighbor whether a third node, a neighbor of both, still answers.
+/// Asks a neighbor whether it has a link to a third node.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Probe {
     #[prost(bytes = "bytes", tag = "1")]
