@@ -430,9 +430,10 @@ fn a_mesh_asks_about_one_member_a_minute_however_often_each_node_looks() {
         w.members.iter().map(|m| m.node.as_ref().unwrap().stats().suspects_vouched).sum()
     };
     let before = asked(&world);
-    world.run_for(1200 * SECOND);
+    world.run_for(3600 * SECOND);
     let asked = asked(&world) - before;
-    assert!((1..=25).contains(&asked), "{asked} in 20 min");
+    // Half of the looks are at those that can be dialed, and asked nobody about.
+    assert!((1..=75).contains(&asked), "{asked} in an hour");
     assert_eq!(failures(&world, |_| true), 0);
 }
 
