@@ -17,7 +17,7 @@ use crate::baseline::Baseline;
 use crate::candidates::Source;
 use crate::coordinate::RoundTrips;
 use crate::input::{DialFailure, DialId, LinkId, LinkOpened};
-use crate::link::{Level, Link, LinkState};
+use crate::link::{Level, Link, LinkState, Urgency};
 use crate::node::{Errand, Node};
 use crate::output::{CloseCause, Event, NeighborLoss, Output};
 use crate::quota::Room;
@@ -56,8 +56,8 @@ pub(crate) const PAUSE_AFTER_GOODBYE: Duration = Duration::from_secs(10);
 /// How long a link that mends a split is not dropped for another's sake.
 const HEALING: Duration = Duration::from_secs(30);
 
-/// Links above the limit that are taken in to mend a split. A guess: one is enough.
-const HEALING_MAX: usize = 4;
+/// Links above the limit that there may be to mend a split. A guess: one is enough.
+pub(crate) const HEALING_MAX: usize = 4;
 
 enum Verdict {
     KeepNew { drop: Option<LinkId> },
@@ -122,6 +122,7 @@ impl Node {
             coordinate: None,
             balance: None,
             shuffles: Credit::new(now),
+            urgency: Urgency::None,
         });
         self.timers.set(Timer::Link(opened.link), now + self.config.connect_timeout);
         if opened.dial.is_none() {
@@ -186,22 +187,25 @@ impl Node {
                 // From another part of a split mesh: a few are taken in above the limit.
                 let heals = connect.healing
                     && !self.members.is_alive(peer)
-                    && others.len() < self.config.neighbors_high + HEALING_MAX;
+                    && others.len() < self.neighbors_max_now() + HEALING_MAX;
                 if heals && let Some(link) = self.links.get_mut(id) {
                     link.debt.heals_until = Some(now + HEALING);
                 }
-                let room = if heals { Room::Free } else { self.room_for(id, &connect, others.len()) };
+                let room = if heals { Room::Free } else { self.room_for(now, id, &connect, others) };
                 if let Room::Refused(reason) = room {
                     return self.refuse(now, id, reason);
                 }
+                if connect.urgent
+                    && let Some(link) = self.links.get_mut(id)
+                {
+                    let made = matches!(room, Room::Instead(_));
+                    link.urgency = if made { Urgency::MadeRoom } else { Urgency::Urgent };
+                }
                 self.welcome(now, id, &connect);
-                if room == Room::Urgent {
+                if let Room::Instead(other) = room {
                     self.stats.evicted_for_urgent += 1;
-                    // A node without neighbors is never locked out: a random one makes room,
-                    // and gets referrals to others (HyParView section 4.2).
-                    for other in self.chance.sample(others, 1) {
-                        self.drop_link(now, other, DisconnectReason::NotUsefulNeighbor);
-                    }
+                    self.neighborhood.evicted = Some(now);
+                    self.drop_link(now, other, DisconnectReason::NotUsefulNeighbor);
                 }
                 if let Some(old) = drop {
                     self.drop_link(now, old, DisconnectReason::DuplicateNeighbor);

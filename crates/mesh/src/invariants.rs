@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use peerchannel_wire::NodeId;
 
-use crate::connect::LINKS_MAX;
+use crate::connect::{HEALING_MAX, LINKS_MAX};
 use crate::link::{ANNOUNCE_MAX, LinkState, SERVING_MAX};
 use crate::node::{Dial, Errand, Leaving, Node};
 use crate::timers::Timer;
@@ -55,7 +55,7 @@ impl Node {
                 debug_assert!(self.suspects.is_none_of(link.peer), "a neighbor is a suspect");
             }
         }
-        let most = self.config.dialable_high;
+        let most = self.config.dialable_high + HEALING_MAX;
         debug_assert!(neighbors.len() <= most, "{} neighbors of {most}", neighbors.len());
         debug_assert!(neighbors.is_empty() || !self.is_resting(), "neighbors of a suspended node");
         debug_assert!(neighbors.is_empty() || !self.is_closing(), "neighbors of a node that left");

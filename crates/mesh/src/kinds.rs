@@ -12,6 +12,7 @@ use std::time::Duration;
 use peerchannel_wire::{LinkKind, NodeAddress, NodeId};
 
 use crate::candidates::{Key, Source};
+use crate::connect::HEALING_MAX;
 use crate::input::{Candidate, DialId, LinkId};
 use crate::link::Link;
 use crate::node::Node;
@@ -47,6 +48,8 @@ pub(crate) struct Neighborhood {
     pub(crate) trials: Trials,
     /// The dial that is to replace a far link.
     pub(crate) rotation: Option<DialId>,
+    /// When a neighbor last made room for a node that had none.
+    pub(crate) evicted: Option<Time>,
     /// The link that is dropped if its peer still can do without it.
     pub(crate) pruning: Option<LinkId>,
 }
@@ -61,6 +64,7 @@ impl Neighborhood {
             swap_pause: crate::swap::PAUSE_FIRST,
             trials: Trials::new(now),
             rotation: None,
+            evicted: None,
             pruning: None,
         }
     }
@@ -70,7 +74,8 @@ impl Node {
     /// The most neighbors this node has at the moment: `neighbors_high`, or `dialable_high`
     /// once it knows that it can be dialed and the mesh is larger than nine.
     ///
-    /// More never last: a link beyond is dropped in the same call that brought it up.
+    /// More never last, but for those of [`neighbors_at_most`](Self::neighbors_at_most): a link
+    /// beyond is dropped in the same call that brought it up.
     #[must_use]
     pub fn neighbors_max_now(&self) -> usize {
         if self.neighborhood.dialable && self.is_large() {
@@ -78,6 +83,14 @@ impl Node {
         } else {
             self.config.neighbors_high
         }
+    }
+
+    /// The same with the links on top that were made to mend a split: up to four, each for half a
+    /// minute.
+    #[must_use]
+    pub fn neighbors_at_most(&self) -> usize {
+        let mending = self.links.flooding().filter(|link| link.debt.heals_until.is_some());
+        self.neighbors_max_now() + mending.count().min(HEALING_MAX)
     }
 
     /// The two far neighbors this node has had for longest, with the addresses they can be
@@ -129,7 +142,12 @@ impl Node {
     }
 
     pub(crate) fn own_far_links(&self) -> usize {
-        self.links.flooding().filter(|link| link.kind == LinkKind::Far && link.opened_by_us()).count()
+        self.links.flooding().filter(|link| self.is_own_far(link)).count()
+    }
+
+    /// Whether a link is far, and of this node's own choice.
+    pub(crate) fn is_own_far(&self, link: &Link) -> bool {
+        link.kind == LinkKind::Far && link.opened_by_us()
     }
 
     /// Far links of its own choice that this node lacks, dials under way not counted.

@@ -70,6 +70,17 @@ pub(crate) enum Level {
     Full,
 }
 
+/// How a link that was opened by the other side came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Its opener had other neighbors, or we opened it.
+    None,
+    /// Its opener had no other neighbor.
+    Urgent,
+    /// The same, and another neighbor made room for it.
+    MadeRoom,
+}
+
 /// One link. What every frame and every look at all links asks for comes first and stays
 /// together: two cache lines of about ten.
 #[derive(Debug)]
@@ -133,6 +144,8 @@ pub(crate) struct Link {
     pub(crate) balance: Option<Balance>,
     /// Shuffles the neighbor may still send.
     pub(crate) shuffles: Credit,
+    /// Whether its opener had no other neighbor, and if another link was dropped for it.
+    pub(crate) urgency: Urgency,
 }
 
 impl Link {

@@ -146,6 +146,7 @@ impl Node {
             if hungry { self.candidates.next_try(|node| links.reaches(node)) } else { None },
             self.candidates.next_hedge(now),
             self.neighborhood.top_up,
+            self.next_shed(now),
         ];
         let next = times.into_iter().flatten().min();
         let soonest = now + Duration::from_millis(50);
@@ -164,7 +165,8 @@ impl Node {
         }
         let missing = have < self.wanted()
             || (self.own_far_missing() > 0
-                && have < self.neighbors_max_now()
+                // At the limit one more is dialed, and another goes when it is up.
+                && have <= self.neighbors_max_now()
                 && self.kind_wanted(now) == LinkKind::Far);
         if !missing {
             self.neighborhood.top_up = None;

@@ -41,11 +41,17 @@ impl Node {
     /// Drops the least useful neighbors above the limit, at once. Utility is the share of first
     /// copies; of equals the farthest goes, then the newest.
     pub(crate) fn shed(&mut self, now: Time) {
-        while self.links.flooding().count() > self.neighbors_max_now() {
+        // What mends a split comes on top for its time: nobody else goes for it.
+        for link in self.links.iter_mut().filter(|link| link.is_up() && !link.mends(now)) {
+            link.debt.heals_until = None;
+        }
+        let most = self.neighbors_at_most();
+        while self.links.flooding().count() > most {
             let ranked = self.links.flooding().map(|link| {
                 let far = self.is_large() && !self.is_replaceable(link);
                 (
                     link.mends(now),
+                    self.is_own_far(link),
                     far,
                     useful_share(link).unwrap_or(0),
                     std::cmp::Reverse(link.since),
@@ -56,6 +62,15 @@ impl Node {
             self.drop_link(now, id, DisconnectReason::NotUsefulNeighbor);
         }
         self.prune_soon(now);
+    }
+
+    /// When the next of the links above the limit has had its time.
+    pub(crate) fn next_shed(&self, now: Time) -> Option<Time> {
+        if self.links.flooding().count() <= self.neighbors_max_now() {
+            return None;
+        }
+        let times = self.links.flooding().filter_map(|link| link.debt.heals_until);
+        times.filter(|until| *until > now).min()
     }
 
     /// Starts pruning if there are more links than wanted.

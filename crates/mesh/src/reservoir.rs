@@ -12,6 +12,7 @@ use std::time::Duration;
 use peerchannel_wire::{LinkKind, MemberRecord, NodeId};
 
 use crate::chance::Chance;
+use crate::connect::HEALING_MAX;
 use crate::input::Candidate;
 use crate::node::{Dial, Errand, Node};
 use crate::output::Output;
@@ -213,7 +214,9 @@ impl Node {
         }
         let (members, links) = (&self.members, &self.links);
         let wanted = |node| members.is_inside(node) && !members.is_alive(node) && !links.reaches(node);
-        if let Some(candidate) = self.reservoir.next(now, &mut self.chance, wanted) {
+        // More would drop others when they come up.
+        let room = links.flooding().count() < self.neighbors_max_now() + HEALING_MAX;
+        if room && let Some(candidate) = self.reservoir.next(now, &mut self.chance, wanted) {
             self.stats.reservoir_probes += 1;
             let dial = self.new_dial(Dial {
                 candidate: None,

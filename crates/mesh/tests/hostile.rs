@@ -238,6 +238,153 @@ fn a_node_that_is_called_failed_without_end_answers_once_a_second() {
     assert!(told < 65 * 4 + 400, "{told} frames");
 }
 
+/// A mesh in which node 0 has neighbors that it dialed and such that dialed it.
+fn settled(count: usize, config: &Config) -> World {
+    let mut world = World::new(count, config);
+    for index in 0..count {
+        world.members[index].knows = if index == 0 { vec![] } else { vec![0, index - 1] };
+        world.start(index);
+        world.run_for(SECOND / 10);
+    }
+    world.run_for(60 * SECOND);
+    world
+}
+
+fn stranger(n: u32) -> NodeId {
+    let mut id = [0xee; 32];
+    id[..4].copy_from_slice(&n.to_be_bytes());
+    NodeId::from_bytes(id)
+}
+
+/// A stranger dials node 0 and sends its Connect.
+fn dials_in(world: &mut World, n: u32, urgent: bool, healing: bool, kind: LinkKind) {
+    let (link, node) = (LinkId(1_000_000 + u64::from(n)), stranger(n));
+    world.input(
+        0,
+        Input::LinkOpened(LinkOpened {
+            link,
+            peer: node,
+            dial: None,
+            address: address(500),
+            number: LinkNumber(100_000 + n),
+            rtt: SECOND / 100,
+            features: peerchannel_wire::Features::SUPPORTED,
+        }),
+    );
+    let epoch = Epoch::new(1).expect("small");
+    let unsigned = MemberFacts::new(node, epoch, 0, MemberName::default()).unsigned();
+    let signature = world::sign(node, &unsigned.transcript(&MeshId::from_bytes([9; 32])));
+    let (purpose, member) = (LinkPurpose::Neighbor, unsigned.sign(signature));
+    let coordinate = None;
+    let connect = Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, member };
+    world.input(0, Input::Control { link, frame: ControlFrame::Connect(connect) });
+}
+
+fn honest(world: &mut World) -> usize {
+    let known: Vec<NodeId> = world.members.iter().map(|member| member.id).collect();
+    world.node(0).neighbors().filter(|neighbor| known.contains(&neighbor.node)).count()
+}
+
+/// Anyone can say that it has no neighbor, again and again.
+#[test]
+fn a_crowd_that_calls_itself_urgent_drives_out_a_few_neighbors_and_no_more() {
+    for config in [Config::default(), Config::peer_channel()] {
+        let mut world = settled(20, &config);
+        let before = honest(&mut world);
+        let most = (world.node(0).neighbors_max_now() / 4).max(1);
+        for n in 0..120 {
+            dials_in(&mut world, n, true, false, LinkKind::Near);
+        }
+        assert!(honest(&mut world) + 1 >= before, "one at once, not {before} to {}", honest(&mut world));
+        let own = own_far(&world);
+        for n in 120..400 {
+            dials_in(&mut world, n, true, false, LinkKind::Near);
+            world.run_for(SECOND / 4);
+            let evicted = world.node(0).stats().evicted_for_urgent;
+            assert!(evicted <= 1 + u64::from(n) / 8, "{evicted}");
+        }
+        assert!(own.iter().all(|node| own_far(&world).contains(node)), "far links of its own choice stay");
+        let (after, pruned) = (honest(&mut world), world.node(0).stats().pruned as usize);
+        assert!(after + most + pruned >= before, "{before} to {after}, {most} at most, {pruned} by choice");
+    }
+}
+
+/// The far neighbors that node 0 chose itself.
+fn own_far(world: &World) -> Vec<NodeId> {
+    let own = |n: &peerchannel_mesh::NeighborView| n.far && n.opened_by_us;
+    world.members[0].node.as_ref().expect("it runs").neighbors().filter(own).map(|n| n.node).collect()
+}
+
+/// Node 0 loses the far links of its own choice, and can dial nobody until cuts are healed.
+fn without_own_far(world: &mut World) -> usize {
+    let own = own_far(world);
+    for other in 1..world.members.len() {
+        world.cut.insert((0, other));
+        if own.contains(&node_id(other)) {
+            world.break_link(0, other);
+        }
+    }
+    world.run_for(SECOND);
+    assert!(own_far(world).is_empty());
+    own.len()
+}
+
+/// Whoever dials says itself whether its link is far.
+#[test]
+fn far_links_of_others_do_not_take_the_places_of_a_nodes_own() {
+    let mut world = settled(20, &Config::default());
+    without_own_far(&mut world);
+    for n in 0..120 {
+        dials_in(&mut world, n, false, false, LinkKind::Far);
+    }
+    let max = world.node(0).neighbors_max_now();
+    assert_eq!(world.neighbors(0), max - 2);
+    world.cut.clear();
+    world.run_for(300 * SECOND);
+    assert!(own_far(&world).len() >= 2);
+}
+
+#[test]
+fn a_node_at_its_limit_still_dials_far_links_that_it_lacks() {
+    let mut world = settled(20, &Config::peer_channel());
+    without_own_far(&mut world);
+    let max = world.node(0).neighbors_max_now();
+    for n in 0..120 {
+        dials_in(&mut world, n, false, true, LinkKind::Near);
+    }
+    assert!(world.neighbors(0) >= max);
+    world.cut.clear();
+    // Its peer may drop it again for reasons of its own.
+    world.run_until(300 * SECOND, "a far link of its own choice", |w| !own_far(w).is_empty());
+    assert!(world.neighbors(0) <= max);
+}
+
+#[test]
+fn links_that_mend_a_split_come_on_top_of_the_limit_and_stay_for_their_time() {
+    let mut world = settled(20, &Config::default());
+    for n in 0..120 {
+        dials_in(&mut world, n, false, false, LinkKind::Near);
+    }
+    let (before, max) = (world.neighbors(0), world.node(0).neighbors_max_now());
+    let all = |world: &mut World| world.node(0).neighbors().map(|n| n.node).collect::<Vec<_>>();
+    let there = all(&mut world);
+    assert!(before + 2 >= max && max == 32, "{before} of {max}");
+    for n in 200..250 {
+        dials_in(&mut world, n, false, true, LinkKind::Far);
+    }
+    assert_eq!(world.neighbors(0), max + 4);
+    let now = all(&mut world);
+    assert!(there.iter().all(|node| now.contains(node)), "none goes for them");
+    let mending = |world: &mut World| {
+        all(world).iter().filter(|node| (200..250).any(|n| stranger(n) == **node)).count()
+    };
+    let few = mending(&mut world);
+    world.run_for(28 * SECOND);
+    assert_eq!(mending(&mut world), few);
+    world.run_for(4 * SECOND);
+    assert!(world.neighbors(0) <= max);
+}
+
 /// Frames of every kind with odd contents, on links in every state, against a node that also
 /// has an honest neighbor.
 #[test]

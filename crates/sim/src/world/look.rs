@@ -192,7 +192,7 @@ impl World {
 
     /// Most neighbors a node may have now.
     fn neighbors_max(&self, core: Option<&Node>) -> usize {
-        let own = core.map_or(self.plan.config.neighbors_high, Node::neighbors_max_now);
+        let own = core.map_or(self.plan.config.neighbors_high, Node::neighbors_at_most);
         self.plan.checks.neighbors_max.unwrap_or(own)
     }
 
