@@ -52,7 +52,8 @@ impl Node {
         let address = member.record.address().filter(|_| able || member.record.facts().dialable);
         if let Some(address) = address {
             self.stats.audits += 1;
-            let (kind, errand) = (LinkKind::Far, Errand::Audit);
+            // Perhaps it becomes a neighbor: but nobody counts on that.
+            let (kind, errand) = (LinkKind::Near, Errand::Audit);
             let dial = self.new_dial(Dial { candidate: None, node: Some(node), kind, errand });
             let candidate = Candidate { node: Some(node), addresses: address.addresses().to_vec() };
             return self.order(Output::Dial { dial, candidate });
@@ -67,6 +68,12 @@ impl Node {
         }
     }
 
+    /// Whether a member that answered an audit is welcome as a neighbor: this node has too few.
+    pub(crate) fn lacks(&self, peer: NodeId) -> bool {
+        let linked = self.links.iter().filter(|link| link.counts()).count();
+        linked < self.config.neighbors_low && !self.links.reaches(peer)
+    }
+
     /// A member did not answer where it said it would.
     pub(crate) fn audit_failed(&mut self, now: Time, node: NodeId, failure: &DialFailure) {
         match failure {
@@ -78,5 +85,94 @@ impl Node {
             // It is there, whatever it says. Or it is this node itself.
             DialFailure::Refused { .. } | DialFailure::Oneself => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peerchannel_wire::{
+        ControlFrame, Epoch, Features, LinkNumber, Member, MemberFacts, MemberName, MemberStatus, MeshId,
+        Signature,
+    };
+
+    use super::*;
+    use crate::config::Config;
+    use crate::input::{Input, LinkId, LinkOpened};
+    use crate::node::Me;
+
+    fn node_that_knows(peers: u8) -> Node {
+        let me = Me {
+            mesh: MeshId::from_bytes([9; 32]),
+            node: NodeId::from_bytes([0; 32]),
+            epoch: Epoch::new(1).unwrap(),
+            name: MemberName::default(),
+            addresses: vec![],
+            wall_ms: 0,
+        };
+        let mut node = Node::new(Config::default(), me, [1; 32], Time::ZERO).unwrap();
+        while let Some(output) = node.poll_output() {
+            if let Output::Sign { job, .. } = output {
+                node.handle(Time::ZERO, Input::Signed { job, signature: Signature::from_bytes([0; 64]) });
+            }
+        }
+        for n in 1..=peers {
+            let (id, epoch) = (NodeId::from_bytes([n; 32]), Epoch::new(1).unwrap());
+            let addresses = vec![([127, 0, 0, 1], 1000 + u16::from(n)).into()];
+            let facts = MemberFacts::new(id, epoch, 0, MemberName::default());
+            let facts = MemberFacts { addresses, dialable: true, ..facts };
+            let record = facts.unsigned().sign(Signature::from_bytes([0; 64]));
+            node.apply(Time::ZERO, None, &Member { status: MemberStatus::Alive, record });
+        }
+        while node.poll_output().is_some() {}
+        node
+    }
+
+    #[test]
+    fn who_answers_an_audit_becomes_a_neighbor_of_a_node_that_has_too_few() {
+        let mut node = node_that_knows(1);
+        node.audit(Time::ZERO);
+        let dialed = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
+            Output::Dial { dial, candidate } => Some((dial, candidate)),
+            _ => None,
+        });
+        let (dial, candidate) = dialed.unwrap();
+        let opened = LinkOpened {
+            link: LinkId(1),
+            peer: candidate.node.unwrap(),
+            dial: Some(dial),
+            address: candidate.addresses[0],
+            number: LinkNumber(1),
+            rtt: Duration::from_millis(1),
+            features: Features::SUPPORTED,
+        };
+        node.handle(Time::ZERO, Input::LinkOpened(opened));
+        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
+        let connects = |o: &Output| matches!(o, Output::Control { frame: ControlFrame::Connect(_), .. });
+        assert!(outputs.iter().any(connects), "{outputs:?}");
+        assert!(!outputs.iter().any(|o| matches!(o, Output::Close { .. } | Output::Dial { .. })));
+    }
+
+    #[test]
+    fn a_dial_of_an_audit_stands_for_no_far_link() {
+        let mut node = node_that_knows(20);
+        let now = Time::ZERO + Duration::from_secs(600);
+        for _ in 0..8 {
+            node.audit(now);
+        }
+        assert!(node.dials.values().filter(|dial| dial.errand == Errand::Audit).count() >= 4);
+        assert_eq!(node.kind_wanted(now), LinkKind::Far);
+    }
+
+    /// In a sample a member outside it is kept only for its link.
+    #[test]
+    fn a_suspect_that_speaks_for_itself_is_not_kept_as_a_neighbor() {
+        let mut node = node_that_knows(40);
+        let id = (1..=40).map(|n| NodeId::from_bytes([n; 32])).find(|id| !node.members.is_inside_at(*id, 8));
+        let id = id.unwrap();
+        node.members.set_linked(id, true);
+        assert!(node.suspect(Time::ZERO, id));
+        node.acquit(id);
+        node.members.set_level(8);
+        assert!(node.members.get(id).is_none(), "it had no link any more");
     }
 }

@@ -72,7 +72,7 @@ impl Node {
         let errand = dial.as_ref().map(|dial| dial.errand);
         let purpose =
             if errand == Some(Errand::Direct) { LinkPurpose::Direct } else { LinkPurpose::Neighbor };
-        if errand == Some(Errand::Audit) {
+        if errand == Some(Errand::Audit) && !self.lacks(opened.peer) {
             // It is there: that was all.
             return self.order(Output::Close { link: opened.link, cause: CloseCause::Done });
         }
@@ -451,7 +451,10 @@ impl Node {
         } else if let Some(node) = dial.node {
             match dial.errand {
                 Errand::Audit => return self.audit_failed(now, node, &failure),
-                Errand::Heal => return self.reservoir.failed(node, now, &mut self.chance),
+                Errand::Heal => {
+                    let hurry = self.seeks_past(now);
+                    return self.reservoir.failed(node, hurry, now, &mut self.chance);
+                }
                 Errand::Direct | Errand::Neighbor => self.fail_waiting_directs(node),
             }
         }

@@ -233,6 +233,7 @@ impl Node {
             self.tell(Event::Offline);
             self.candidates.hurry(now);
             self.resolve_soon(now);
+            self.seek_past(now);
         }
         self.recompute_confirmed(now);
         self.timers.set_by(Timer::Maintain, now);

@@ -4,7 +4,8 @@
 //! keeps a uniform sample of all members it ever heard of, with their last good addresses,
 //! which nothing pushes out but proof that a member left. Those of it that it does not know as
 //! alive are dialed one by one, rarely, and often while a split is suspected; who answers is
-//! linked, and the comparison of tables does the rest (docs/protocol.md section 3.11).
+//! linked, and the comparison of tables does the rest (docs/protocol.md section 3.11). A node
+//! that is alone dials all of them, beside its candidates.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -128,16 +129,16 @@ impl Reservoir {
         self.table.remove(&key);
     }
 
-    pub(crate) fn failed(&mut self, node: NodeId, now: Time, chance: &mut Chance) {
+    /// `hurry`: the mesh may be split, or it is this node that is away. Then a failure says little.
+    pub(crate) fn failed(&mut self, node: NodeId, hurry: bool, now: Time, chance: &mut Chance) {
         let key = self.key(node);
-        let suspected = self.suspects_split(now);
         let Some(past) = self.table.get_mut(&key) else { return };
         past.dialing = false;
         past.failures += 1;
-        let max = if suspected { BACKOFF_SPLIT } else { BACKOFF_MAX };
+        let max = if hurry { BACKOFF_SPLIT } else { BACKOFF_MAX };
         let pause = (BACKOFF_FIRST * 2u32.saturating_pow(past.failures.min(16) - 1)).min(max);
         past.not_before = now + chance.jitter(pause);
-        if past.failures > FAILURES_MAX && !suspected {
+        if past.failures > FAILURES_MAX && !hurry {
             self.table.remove(&key);
         }
     }
@@ -179,11 +180,15 @@ impl Reservoir {
         let new = !self.suspects_split(now);
         self.suspected_until = now + SUSPECTED_FOR;
         if new {
-            for past in self.table.values_mut() {
-                past.not_before = past.not_before.min(now + BACKOFF_SPLIT);
-            }
+            self.hurry(now);
         }
         new
+    }
+
+    fn hurry(&mut self, now: Time) {
+        for past in self.table.values_mut() {
+            past.not_before = past.not_before.min(now + BACKOFF_SPLIT);
+        }
     }
 
     /// Whom to dial now: a random one of those for whom `wanted` says so.
@@ -212,8 +217,13 @@ impl Node {
         if self.is_closing() || self.is_resting() {
             return;
         }
-        let (members, links) = (&self.members, &self.links);
-        let wanted = |node| members.is_inside(node) && !members.is_alive(node) && !links.reaches(node);
+        // Who is alone may know them as alive, and have given up all its candidates.
+        let alone = self.links.flooding().next().is_none();
+        let (members, links, dials) = (&self.members, &self.links, &self.dials);
+        let wanted = |node| {
+            let lost = alone || (members.is_inside(node) && !members.is_alive(node));
+            lost && !links.reaches(node) && !dials.values().any(|dial| dial.node == Some(node))
+        };
         // More would drop others when they come up.
         let room = links.flooding().count() < self.neighbors_max_now() + HEALING_MAX;
         if room && let Some(candidate) = self.reservoir.next(now, &mut self.chance, wanted) {
@@ -226,9 +236,23 @@ impl Node {
             });
             self.order(Output::Dial { dial, candidate });
         }
-        let split = self.reservoir.suspects_split(now);
-        let pause = self.chance.jitter(if split { PROBE_INTERVAL_SPLIT } else { PROBE_INTERVAL });
+        let hurry = self.seeks_past(now);
+        let pause = self.chance.jitter(if hurry { PROBE_INTERVAL_SPLIT } else { PROBE_INTERVAL });
         self.timers.set(Timer::Reservoir, now + pause);
+    }
+
+    /// Whether members of the past are dialed in haste: a split is suspected, or there is no
+    /// neighbor while somebody is remembered.
+    pub(crate) fn seeks_past(&self, now: Time) -> bool {
+        let alone = self.links.flooding().next().is_none() && self.reservoir.len() > 0;
+        alone || self.reservoir.suspects_split(now)
+    }
+
+    /// The last neighbor is gone.
+    pub(crate) fn seek_past(&mut self, now: Time) {
+        self.reservoir.hurry(now);
+        let at = now + self.chance.jitter(PROBE_INTERVAL_SPLIT);
+        self.timers.set_by(Timer::Reservoir, at);
     }
 
     /// Links or members went all at once: the mesh may have fallen apart.
@@ -286,7 +310,7 @@ mod tests {
         while now < Time::ZERO + Duration::from_secs(36_000) {
             if reservoir.next(now, &mut chance, |_| true).is_some() {
                 dials += 1;
-                reservoir.failed(node, now, &mut chance);
+                reservoir.failed(node, false, now, &mut chance);
             }
             now = now + Duration::from_secs(30);
         }

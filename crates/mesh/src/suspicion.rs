@@ -475,6 +475,10 @@ impl Node {
         if self.suspects.clear(node) {
             self.stats.suspects_refuted += 1;
             self.timers.cancel(&Timer::Suspect(node));
+            // As a suspect it was kept for the link it had.
+            if self.links.up_to(node).is_none() {
+                self.members.set_linked(node, false);
+            }
         }
     }
 

@@ -130,6 +130,34 @@ fn what_neither_half_retains_is_reported_soon_and_holds_nothing_up() {
     }
 }
 
+/// Its neighbors are dead, its resolver names nobody, and its dials failed for long.
+#[test]
+fn a_node_that_was_away_for_long_dials_whomever_it_knows() {
+    let mut world = World::new(30, &Config::default());
+    world.cut.extend((0..30).map(|other| (other, 5)));
+    for index in 0..30 {
+        world.members[index].knows =
+            if index == 0 { vec![] } else { vec![0, if index == 6 { 4 } else { index - 1 }] };
+        world.start(index);
+        world.run_for(SECOND / 10);
+    }
+    world.run_for(60 * SECOND);
+    let near: Vec<usize> = (0..30).filter(|other| world.linked(5, *other)).collect();
+    world.members[5].knows = vec![];
+    for other in 0..30 {
+        world.cut.insert((5, other));
+        world.swallow(5, other);
+    }
+    world.run_for(7 * SECOND);
+    world.notice_dead();
+    for other in near {
+        world.kill(other, 7 * SECOND);
+    }
+    world.run_for(3600 * SECOND);
+    world.cut.retain(|(from, _)| *from != 5);
+    world.run_until(60 * SECOND, "back", |w| w.neighbors(5) > 0);
+}
+
 #[test]
 fn a_mesh_of_two_that_was_cut_for_minutes_heals() {
     let mut world = grown(2, &Config::default());
