@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use peerchannel_wire::limits::NODE_ADDRESSES_MAX;
 use peerchannel_wire::{Coordinate, NodeId};
 
 use crate::input::DialId;
@@ -33,8 +34,10 @@ pub(crate) enum Source {
 /// What is known of one candidate.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The last good one first.
+    /// The last good one first, as long as it is named.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where it last answered.
+    pub(crate) good: Option<SocketAddr>,
     /// Who answered at a place.
     pub(crate) found: Option<NodeId>,
     /// It was linked once.
@@ -60,6 +63,19 @@ impl Entry {
     /// Whether it may be dialed now; `needy`: by a node that has too few links.
     pub(crate) fn is_ready(&self, now: Time, needy: bool) -> bool {
         self.dialing.is_none() && self.ready_at(needy) <= now
+    }
+
+    /// Takes what a resolver says now, but keeps the address that worked: first if it is still
+    /// named, else last.
+    pub(crate) fn replace_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.addresses = addresses;
+        let Some(good) = self.good else { return };
+        if let Some(index) = self.addresses.iter().position(|address| *address == good) {
+            self.addresses[..=index].rotate_right(1);
+        } else {
+            self.addresses.truncate(NODE_ADDRESSES_MAX - 1);
+            self.addresses.push(good);
+        }
     }
 
     pub(crate) fn ready_at(&self, needy: bool) -> Time {

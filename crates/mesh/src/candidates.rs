@@ -81,20 +81,21 @@ impl Candidates {
     pub(crate) fn add(&mut self, candidate: Candidate, source: Source, now: Time, chance: &mut Chance) {
         let Some(place) = candidate.addresses.first() else { return };
         let key = candidate.node.map_or(Key::Place(*place), Key::Node);
+        let addresses = bounded(candidate.addresses);
         if let Some(entry) = self.table.get_mut(&key) {
             let named = entry.source > Source::Hearsay;
             self.heard -= usize::from(!named && source > Source::Hearsay);
             entry.source = entry.source.max(source);
-            let unknown = candidate.addresses.iter().any(|address| !entry.addresses.contains(address));
+            let unknown = addresses.iter().any(|address| !entry.addresses.contains(address));
             if !unknown {
                 return;
             }
             // A new address is worth a try at once. What a resolver said is added to, never
             // replaced, by hearsay.
             if source > Source::Hearsay || !named {
-                entry.addresses = candidate.addresses;
+                entry.replace_addresses(addresses);
             } else {
-                for address in candidate.addresses {
+                for address in addresses {
                     if !entry.addresses.contains(&address) && entry.addresses.len() < NODE_ADDRESSES_MAX {
                         entry.addresses.push(address);
                     }
@@ -108,14 +109,15 @@ impl Candidates {
             if candidate.node.is_some_and(|node| self.shuns(node, now)) {
                 return;
             }
-            if self.heard >= self.heard_max {
-                self.make_room(source, chance);
+            if self.heard >= self.heard_max && !self.make_room(source, chance) {
+                return;
             }
-        } else if self.table.len() - self.heard >= self.named_max {
-            self.make_room(source, chance);
+        } else if self.table.len() - self.heard >= self.named_max && !self.make_room(source, chance) {
+            return;
         }
         let entry = Entry {
-            addresses: candidate.addresses,
+            addresses,
+            good: None,
             found: candidate.node,
             worked: false,
             vouched: false,
@@ -173,18 +175,20 @@ impl Candidates {
 
     /// One of the same kind of source makes room: a random one of those that failed most often;
     /// if none failed, a random one that never was a neighbor, as long as those that were take
-    /// no more than half. A flood of new ones cannot push out all that worked.
-    fn make_room(&mut self, source: Source, chance: &mut Chance) {
+    /// no more than half. A flood of new ones cannot push out all that worked. Says whether one
+    /// did: not if all are being dialed.
+    fn make_room(&mut self, source: Source, chance: &mut Chance) -> bool {
+        let max = if source > Source::Hearsay { self.named_max } else { self.heard_max };
         let of_kind = |entry: &Entry| (entry.source > Source::Hearsay) == (source > Source::Hearsay);
         let free = || self.table.iter().filter(|(_, e)| e.dialing.is_none() && of_kind(e));
         let worst = free().map(|(_, entry)| entry.failures).max().unwrap_or(0);
         let worked = free().filter(|(_, entry)| entry.worked).count();
-        let spare_worked = worst == 0 && worked <= self.heard_max / 2;
+        let spare_worked = worst == 0 && worked <= max / 2;
         let able = |entry: &Entry| entry.failures == worst && !(spare_worked && entry.worked);
         let keys: Vec<Key> = free().filter(|(_, e)| able(e)).map(|(key, _)| *key).collect();
-        if let Some(key) = chance.sample(keys, 1).first() {
-            self.drop_entry(*key);
-        }
+        let Some(key) = chance.sample(keys, 1).first().copied() else { return false };
+        self.drop_entry(key);
+        true
     }
 
     fn drop_entry(&mut self, key: Key) {
@@ -312,6 +316,7 @@ impl Candidates {
             entry.failures = 0;
             entry.found = Some(peer);
             entry.worked = true;
+            entry.good = Some(address);
             entry.seen = now;
             if let Some(index) = entry.addresses.iter().position(|known| *known == address) {
                 entry.addresses.swap(0, index);
@@ -415,6 +420,18 @@ impl Candidates {
     }
 }
 
+/// The first of them, each once: all of a candidate's addresses are dialed, and who names them
+/// may name any number.
+fn bounded(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut kept = Vec::with_capacity(addresses.len().min(NODE_ADDRESSES_MAX));
+    for address in addresses {
+        if kept.len() < NODE_ADDRESSES_MAX && !kept.contains(&address) {
+            kept.push(address);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -461,6 +478,46 @@ mod tests {
         assert_eq!(add(vec![b, a], Source::Hearsay).0, [a, b]);
         assert_eq!(add(vec![c], Source::Hearsay), (vec![a, b, c], 1));
         assert_eq!(add(vec![c, a, ([127, 0, 0, 1], 4).into()], Source::Resolver).0[0], c);
+    }
+
+    #[test]
+    fn of_many_addresses_the_first_are_kept_and_the_one_that_worked() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(8, 8);
+        let many = |from: u16| (from..from + 1000).map(|port| ([127, 0, 0, 1], port).into());
+        let named = |from| Candidate { node: Some(node(1)), addresses: many(from).collect() };
+        for source in [Source::Hearsay, Source::Resolver, Source::Anchor] {
+            candidates.add(named(1), source, Time::ZERO, &mut chance);
+            assert_eq!(candidates.table[&key(1)].addresses, many(1).take(16).collect::<Vec<_>>());
+        }
+        let good = ([127, 0, 0, 1], 5).into();
+        candidates.succeeded(key(1), node(1), good, Time::ZERO);
+        candidates.add(named(2000), Source::Resolver, Time::ZERO, &mut chance);
+        let kept = &candidates.table[&key(1)].addresses;
+        assert_eq!((kept.len(), kept[0], kept[15]), (16, ([127, 0, 0, 1], 2000).into(), good));
+        // One that still is named stays the first.
+        candidates.add(named(3), Source::Resolver, Time::ZERO, &mut chance);
+        assert_eq!(candidates.table[&key(1)].addresses[0], good);
+    }
+
+    #[test]
+    fn a_table_of_which_all_worked_or_are_being_dialed_does_not_grow() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut candidates = Candidates::new(64, 8);
+        for n in 1..=8 {
+            candidates.add(candidate(n), Source::Resolver, Time::ZERO, &mut chance);
+            candidates.succeeded(key(n), node(n), ([127, 0, 0, 1], 1).into(), Time::ZERO);
+        }
+        for n in 20..40 {
+            candidates.add(candidate(n), Source::Resolver, Time::ZERO, &mut chance);
+            assert_eq!(candidates.table.len(), 8);
+        }
+        let keys: Vec<Key> = candidates.table.keys().copied().collect();
+        for (key, dial) in keys.iter().zip(1..) {
+            candidates.dial(*key, DialId(dial), Time::ZERO);
+        }
+        candidates.add(candidate(50), Source::Resolver, Time::ZERO, &mut chance);
+        assert_eq!(candidates.table.keys().copied().collect::<Vec<_>>(), keys);
     }
 
     #[test]
