@@ -42,6 +42,10 @@ pub(crate) const FACTS_INTERVAL: Duration = Duration::from_secs(1);
 /// For this long it is remembered that a doubt was passed on: above every pause between two.
 const LATELY: Duration = Duration::from_secs(60);
 
+/// After a finer level was taken, members that it adds are taken in silently for this long: they
+/// were there before. Longer than it takes until all neighbors keep that level too (a guess).
+const WIDENED_FOR: Duration = Duration::from_secs(300);
+
 /// A member as the application sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberView {
@@ -125,6 +129,8 @@ pub(crate) struct Members {
     /// When the first of those that are gone and counted became so; they are compared for a
     /// while only.
     pub(crate) grave: Option<Time>,
+    /// The bound before finer levels were taken, and until when what they added counts as known.
+    widened: Option<(u64, Time)>,
     max: usize,
 }
 
@@ -140,6 +146,7 @@ impl Members {
             bound: u64::MAX,
             sum: MemberSum::default(),
             grave: None,
+            widened: None,
             max,
         }
     }
@@ -184,6 +191,20 @@ impl Members {
         let place =
             || self.table.get(node).map_or_else(|| MemberMark::place(&self.mesh, &node), |row| row.place);
         level == 0 || place() < if level == self.level { self.bound } else { share(level) }
+    }
+
+    /// Notes that a finer level was taken than that of a bound.
+    pub(crate) fn note_widened(&mut self, from: u64, now: Time) {
+        let before = self.widened.filter(|(_, until)| now < *until);
+        let from = before.map_or(from, |(before, _)| before.min(from));
+        self.widened = Some((from, now + WIDENED_FOR));
+    }
+
+    /// Whether a member that was not known is probably one that a finer level added, rather than
+    /// one that just joined.
+    pub(crate) fn is_added(&self, node: NodeId, now: Time) -> bool {
+        let place = || MemberMark::place(&self.mesh, &node);
+        self.widened.is_some_and(|(from, until)| now < until && place() >= from)
     }
 
     /// How many members the mesh has, `me` counted if it belongs to the sample. Within 15 % in

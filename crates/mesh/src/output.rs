@@ -240,6 +240,10 @@ pub enum Event {
         loss: NeighborLoss,
     },
     /// A node takes part: it joined, or came back with a new epoch.
+    ///
+    /// Above `members_max` it is told of the sample only, and not of members that the sample
+    /// drops or takes in because the mesh grew or shrank: `Node::members` tells who is in it. For
+    /// five minutes after it widened, those that join in what it added are not told either.
     MemberUp {
         /// The node.
         node: NodeId,
@@ -264,7 +268,8 @@ pub enum Event {
         /// Whether each of them is in the table; if not, the number is an estimate.
         complete: bool,
     },
-    /// A member is gone.
+    /// A member is gone: it left or failed. That a sample dropped it is not told; and that one
+    /// left which a sample took in is told, although its coming was not.
     MemberDown {
         /// The node.
         node: NodeId,

@@ -241,6 +241,8 @@ impl Node {
             Change::Nothing => return from.into_iter().for_each(|from| self.settle(from, node)),
             Change::Outside => return,
             Change::Contradicted => return self.contradict(now, from, node),
+            // It was there all along: only this node's sight grew.
+            Change::Up if inside && self.members.is_added(node, now) => {}
             Change::Up | Change::Back if inside => {
                 self.tell(Event::MemberUp { node, name: facts.name.clone(), epoch: facts.epoch });
             }
@@ -325,6 +327,7 @@ impl Node {
             return;
         }
         let outside = !self.members.is_inside(self.me.node);
+        let bound = self.members.bound;
         // Down at once to what neighbors keep, a level at a time below that.
         if let Some(claimed) = self.claimed_level(false)
             && self.members.has_room()
@@ -342,6 +345,9 @@ impl Node {
                 let within = self.chance.within(ANNOUNCE_WITHIN);
                 self.change_own_record(now, within);
             }
+        }
+        if self.members.bound > bound {
+            self.members.note_widened(bound, now);
         }
         let pause = self.chance.jitter(SAMPLE_INTERVAL);
         self.timers.set(Timer::Sample, now + pause);

@@ -24,6 +24,10 @@ fn grown(count: usize, config: &Config) -> World {
     world
 }
 
+fn node_index(member: &peerchannel_mesh::MemberView) -> usize {
+    usize::from(member.node.as_bytes()[0]) - 1
+}
+
 fn statuses(world: &World, index: usize) -> Vec<(MemberStatus, bool)> {
     let count = world.members.len();
     let node = world.members[index].node.as_ref().unwrap();
@@ -680,6 +684,38 @@ fn above_its_limit_the_table_is_a_sample_that_costs_little_and_estimates_the_res
         (0..40).map(|i| world.members[i].node.as_ref().unwrap().size_estimate()).collect();
     assert!(estimates.iter().all(|e| (28..=54).contains(e)), "{estimates:?}");
     assert_eq!(failures(&world, |_| true), 0);
+}
+
+#[test]
+fn what_a_sample_drops_or_takes_in_neither_left_nor_joined() {
+    let mut config = Config::default();
+    config.members_max = 64;
+    let mut world = grown(200, &config);
+    world.run_for(120 * SECOND);
+    let told = |world: &World, what: fn(&Event) -> bool| -> usize {
+        world.members[..60].iter().flat_map(|m| &m.events).filter(|e| what(e)).count()
+    };
+    let up: fn(&Event) -> bool = |e| matches!(e, Event::MemberUp { .. });
+    assert!((0..60).all(|i| !world.node(i).members_complete()));
+    assert_eq!(told(&world, |e| matches!(e, Event::MemberDown { .. })), 0, "nobody left");
+    // The mesh shrinks, and the samples take in more of it.
+    let (before, members) = (told(&world, up), world.node(3).members().count());
+    for index in 80..200 {
+        world.with(index, peerchannel_mesh::Node::leave);
+        world.run_for(SECOND / 10);
+    }
+    world.run_for(900 * SECOND);
+    let there = |m: &peerchannel_mesh::MemberView| m.status == MemberStatus::Alive && node_index(m) < 80;
+    let now = world.node(3).members().filter(there).count();
+    assert!(now > 48, "{members} and then {now} of 80");
+    assert_eq!(told(&world, up), before, "nobody joined");
+    assert_eq!(failures(&world, |_| true), 0);
+    // Whoever joins is told, where it belongs to the sample.
+    world.add(&config, vec![7]);
+    world.start(200);
+    world.run_for(20 * SECOND);
+    let holders = (0..60).filter(|i| world.node(*i).member(node_id(200)).is_some()).count();
+    assert_eq!((holders, told(&world, up)), (60, before + 60), "it belongs to the sample");
 }
 
 #[test]
