@@ -38,6 +38,10 @@ pub enum MeshEvent {
         reason: NeighborLoss,
     },
     /// A member joined, or came back with a new epoch.
+    ///
+    /// In a mesh of more than `members_max` members the node keeps a sample of them, and is told
+    /// of these only. What the sample drops or takes in because the mesh grew or shrank is told
+    /// neither here nor by `MemberDown`: [`Mesh::members`](crate::Mesh::members) has it.
     MemberUp {
         /// The node.
         node: NodeId,
