@@ -399,7 +399,7 @@ impl Candidates {
         }
     }
 
-    /// A node that one of the two dropped for having too many links.
+    /// A node that one of the two dropped for having too many links, or that refused as busy.
     pub(crate) fn spare(&mut self, node: NodeId, until: Time) {
         for entry in self.table.values_mut().filter(|entry| entry.found == Some(node)) {
             entry.spared_until = entry.spared_until.max(until);

@@ -152,6 +152,7 @@ impl Node {
             kind: link.kind,
             coordinate,
             healing: link.debt.heals_until.is_some(),
+            lacking: self.neighborhood.lacking,
             member,
         };
         self.control(id, ControlFrame::Connect(connect));
@@ -399,13 +400,15 @@ impl Node {
         self.learn_referrals(now, &refuse.referrals);
         let Some(link) = self.links.get(id) else { return };
         let (peer, address, dial) = (link.peer, link.address, link.dial);
-        let trial = link.kind == LinkKind::Trial;
-        // Who refuses a trial does as it should: nobody needs to know.
-        if refuse.reason != RefuseReason::DuplicateNeighbor && !trial {
+        // Who has enough links and refuses one that has enough does as it should: nobody needs to
+        // know.
+        let enough = self.links.flooding().count() >= self.config.neighbors_low;
+        let busy = refuse.reason == RefuseReason::NodeBusy;
+        if refuse.reason != RefuseReason::DuplicateNeighbor && !(busy && enough) {
             self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
         }
         self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
-        if trial {
+        if busy {
             self.candidates.spare(peer, now + PAUSE_AFTER_PRUNE);
         }
         self.order(Output::Close { link: id, cause: CloseCause::Done });

@@ -43,6 +43,12 @@ pub(crate) struct Neighborhood {
     pub(crate) dialable: bool,
     /// When one of the links between the low limit and the target is dialed.
     pub(crate) top_up: Option<Time>,
+    /// Those dialed since one of them became a neighbor.
+    pub(crate) vain_top_ups: u32,
+    /// Since when this node has fewer links than its low limit.
+    pub(crate) below_low: Option<Time>,
+    /// It has had for so long that those it dials are told.
+    pub(crate) lacking: bool,
     pub(crate) swap: Swap,
     pub(crate) swap_pause: Duration,
     pub(crate) trials: Trials,
@@ -60,6 +66,9 @@ impl Neighborhood {
             sampler,
             dialable: false,
             top_up: None,
+            vain_top_ups: 0,
+            below_low: Some(now),
+            lacking: false,
             swap: Swap::Idle,
             swap_pause: crate::swap::PAUSE_FIRST,
             trials: Trials::new(now),
@@ -155,13 +164,15 @@ impl Node {
         if self.is_large() { self.own_far_min().saturating_sub(self.own_far_links()) } else { 0 }
     }
 
-    /// Whether a link may make way for a nearer one: every near link, and far ones beyond what
-    /// is enough that others opened. A near link never takes the place of a far one below.
+    /// Whether a link may make way for a nearer one: every near link, and far ones that others
+    /// opened, while this node has more far links than it wants links at all. The opener misses
+    /// its far link and dials another, so fewer would not do: a quarter of the target less is what
+    /// chance brings to one node in three.
     pub(crate) fn is_replaceable(&self, link: &Link) -> bool {
         match link.kind {
             LinkKind::Near => true,
             LinkKind::Trial => false,
-            LinkKind::Far => !link.opened_by_us() && self.far_links() > self.far_share() + self.own_far_min(),
+            LinkKind::Far => !link.opened_by_us() && self.far_links() > self.config.neighbors_target,
         }
     }
 

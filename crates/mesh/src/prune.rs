@@ -27,15 +27,16 @@ const PRUNE_PAUSE_ABOVE_HIGH: Duration = Duration::from_secs(5);
 /// Above the high limit even younger links may go, once there was time to hear from them.
 const LIVED_ABOVE_HIGH: Duration = Duration::from_secs(3);
 
+/// A peer that said this long ago that it needs its links is asked again by a node above the
+/// high limit: in a crowd that joins everybody has found more by then.
+const SAID_LONG_AGO: Duration = Duration::from_secs(5);
+
 /// Copies of messages from which on their shares say something of a link.
 const COPIES_MIN: u64 = 64;
 
 /// A link that brings more than this share of first copies (per mille) is useful: with eight
 /// equal links each brings 125.
 const USEFUL: u64 = 250;
-
-/// Above the target by so many, a link is given up even if its peer has to find another.
-const BURDENED: usize = 3;
 
 impl Node {
     /// Drops the least useful neighbors above the limit, at once. Utility is the share of first
@@ -118,29 +119,56 @@ impl Node {
     }
 
     fn least_useful(&self, now: Time) -> Option<LinkId> {
-        let able = self.links.flooding().filter(|link| self.can_go(now, link));
-        able.min_by_key(|link| {
-            let useful = useful_share(link).is_some_and(|share| share > USEFUL);
-            (useful, link.kind == LinkKind::Far, std::cmp::Reverse(link.rtt), link.id)
-        })
-        .map(|link| link.id)
+        let able = self.links.flooding().filter(|link| self.is_too_much(now, link));
+        let worth_asking = able.filter(|link| self.is_spared(link) || self.may_have_changed(now, link));
+        worth_asking
+            .min_by_key(|link| {
+                let useful = useful_share(link).is_some_and(|share| share > USEFUL);
+                // Who said that it can do without comes before those that may have changed.
+                (
+                    !self.is_spared(link),
+                    useful,
+                    link.kind == LinkKind::Far,
+                    std::cmp::Reverse(link.rtt),
+                    link.id,
+                )
+            })
+            .map(|link| link.id)
     }
 
     /// Whether both ends can do without a link.
     fn can_go(&self, now: Time, link: &Link) -> bool {
-        let surplus = self.links.flooding().count().saturating_sub(self.wanted());
-        let above_high = self.links.flooding().count() > self.config.neighbors_high;
+        self.is_too_much(now, link) && self.is_spared(link)
+    }
+
+    /// Whether this end can do without a link.
+    fn is_too_much(&self, now: Time, link: &Link) -> bool {
+        let have = self.links.flooding().count();
+        let above_high = have > self.config.neighbors_high;
         // What another chose for its own safety is its to give up, unless it is too much.
         let chosen = link.kind == LinkKind::Far && !link.opened_by_us();
         let able = self.is_replaceable(link) || (above_high && chosen);
         let lived = now.since(link.since) >= if above_high { LIVED_ABOVE_HIGH } else { LIVED };
-        let spared = match link.balance {
-            Some(Balance { surplus: theirs, .. }) if theirs > 0 => true,
-            Some(Balance { spare, .. }) => (surplus >= BURDENED && spare > 1) || (above_high && spare > 0),
+        have > self.wanted() && able && lived && !link.mends(now)
+    }
+
+    /// Whether the other end can do without it, as far as it said.
+    fn is_spared(&self, link: &Link) -> bool {
+        let above_high = self.links.flooding().count() > self.config.neighbors_high;
+        match link.balance {
+            // A peer that has just what it wants would dial another in its place, which has too
+            // many then: below the high limit such a link stays, or the mesh never comes to rest.
+            Some(Balance { surplus, spare }) => surplus > 0 || (above_high && spare > 0),
             // An older release does not say.
             None => above_high,
-        };
-        surplus > 0 && able && lived && spared && !link.mends(now)
+        }
+    }
+
+    /// Above the high limit, whether the other end may have more links than when it last said.
+    fn may_have_changed(&self, now: Time, link: &Link) -> bool {
+        self.links.flooding().count() > self.config.neighbors_high
+            && link.balance.is_some()
+            && now.since(link.measured) >= SAID_LONG_AGO
     }
 }
 

@@ -1,13 +1,13 @@
 //! Who may become a neighbor by dialing this node.
 //!
-//! Nearly everyone, up to the limit: a node that cannot be dialed depends on those that can. A
-//! full node refuses, with referrals. For one that has no neighbor at all another makes room, but
-//! only now and then, and not just any: anyone can say that of itself
-//! (docs/protocol.md sections 3.1 and 3.4).
+//! Nearly everyone, up to the high limit. Beyond it those who say that they lack links: a node that
+//! cannot be dialed depends on those that can. A full node refuses, with referrals. For one that has
+//! no neighbor at all another makes room, but only now and then, and not just any: anyone can say
+//! that of itself (docs/protocol.md sections 3.1 and 3.4).
 
 use std::time::Duration;
 
-use peerchannel_wire::{Connect, LinkKind, RefuseReason};
+use peerchannel_wire::{Connect, Features, LinkKind, RefuseReason};
 
 use crate::input::LinkId;
 use crate::link::{Link, Urgency};
@@ -67,6 +67,12 @@ impl Node {
         }
         if others + kept >= max {
             self.stats.refused_by_quota += 1;
+            return Room::Refused(RefuseReason::NodeBusy);
+        }
+        // Who has enough links elsewhere has others to go to. Older releases cannot say.
+        let lacking = connect.lacking || !self.speaks(id, Features::NEIGHBORHOOD);
+        if self.is_large() && !lacking && others >= self.config.neighbors_high {
+            self.stats.refused_full += 1;
             return Room::Refused(RefuseReason::NodeBusy);
         }
         // Who only looks for something better does not burden a node that has enough, unless

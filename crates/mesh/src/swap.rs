@@ -32,9 +32,8 @@ const PAUSE_IDLE_MAX: Duration = Duration::from_secs(60);
 /// Longest pause while attempts fail.
 const PAUSE_FAILED_MAX: Duration = Duration::from_secs(600);
 
-/// Trials a node may make soon after it joined: enough to replace each near link once, and to be
-/// refused a few times.
-const TRIALS_AT_FIRST: u32 = 6;
+/// Trials a node may make soon after it joined: enough to replace each near link once.
+const TRIALS_AT_FIRST: u32 = 4;
 
 /// How often it may make one more. What is a gain here is often a loss elsewhere, and without
 /// this the nodes of a settled mesh go on taking each other's neighbors for ever: simulated, 300
@@ -58,7 +57,7 @@ const GAIN_MIN: Duration = Duration::from_millis(1);
 
 /// How often a far link is replaced by another that the sampler names
 /// (docs/protocol.md section 3.5).
-const ROTATION: Duration = Duration::from_secs(600);
+const ROTATION: Duration = Duration::from_secs(1200);
 
 /// Whether one round-trip time is so much shorter than another that a swap pays: by a fifth
 /// (X-BOT's hysteresis), and by a millisecond.
@@ -163,6 +162,7 @@ impl Node {
 
     /// A link we dialed is up.
     pub(crate) fn dialed_link_is_up(&mut self, now: Time, id: LinkId, dial: DialId) {
+        self.neighborhood.vain_top_ups = 0;
         if self.neighborhood.swap == Swap::Dialing(dial) {
             self.neighborhood.swap = Swap::Measuring { link: id, until: now + MEASURE_LIMIT };
             self.timers.set(Timer::Swap, now + LOOK);
@@ -185,9 +185,8 @@ impl Node {
             Swap::Measuring { link: id, .. } => Some(id) == link,
         };
         if trial {
-            // There will be another to try soon.
             self.stats.swaps_failed += 1;
-            self.wait_for_swap(now, PAUSE_IDLE_MAX);
+            self.wait_for_swap(now, PAUSE_FAILED_MAX);
         }
         if dial.is_some() && self.neighborhood.rotation == dial {
             self.neighborhood.rotation = None;
@@ -281,7 +280,7 @@ mod tests {
                 made += 1;
             }
         }
-        assert_eq!(made, 6 + 5);
+        assert_eq!(made, 4 + 5);
     }
 
     #[test]

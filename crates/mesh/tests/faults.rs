@@ -161,6 +161,7 @@ fn open_by_hand(world: &mut World, link: LinkId, epoch: u64) {
         kind: LinkKind::Near,
         coordinate: None,
         healing: false,
+        lacking: false,
         member,
     };
     world.input(1, Input::Control { link, frame: ControlFrame::Connect(connect) });

@@ -94,6 +94,7 @@ impl Liar {
                 kind: LinkKind::Near,
                 coordinate: None,
                 healing: false,
+                lacking: false,
                 member: self.member().record,
             }),
             1 => ControlFrame::Welcome(Welcome {
@@ -276,7 +277,8 @@ fn dials_in(world: &mut World, n: u32, urgent: bool, healing: bool, kind: LinkKi
     let signature = world::sign(node, &unsigned.transcript(&MeshId::from_bytes([9; 32])));
     let (purpose, member) = (LinkPurpose::Neighbor, unsigned.sign(signature));
     let coordinate = None;
-    let connect = Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, member };
+    let connect =
+        Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, lacking: false, member };
     world.input(0, Input::Control { link, frame: ControlFrame::Connect(connect) });
 }
 
@@ -430,6 +432,7 @@ fn whatever_an_admitted_neighbor_sends_the_honest_ones_are_not_disturbed() {
                         kind: LinkKind::Far,
                         coordinate: None,
                         healing: false,
+                        lacking: false,
                         member: member.record,
                     });
                     world.input(0, Input::Control { link: LinkId(link), frame });

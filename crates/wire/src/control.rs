@@ -46,6 +46,9 @@ pub struct Connect {
     /// The sender believes that the mesh fell apart and that the receiver is of another part:
     /// a full receiver that does not know the sender as alive takes it in all the same.
     pub healing: bool,
+    /// The sender has had fewer links than its low limit for a while: a receiver that has as
+    /// many as its high limit, but room, takes it in.
+    pub lacking: bool,
     /// The sender's own record.
     pub member: MemberRecord,
 }
@@ -256,6 +259,7 @@ impl ControlFrame {
                 kind: c.kind.to_proto().into(),
                 coordinate: c.coordinate.map(Coordinate::to_proto),
                 healing: c.healing,
+                lacking: c.lacking,
             }),
             Self::Welcome(w) => Kind::Welcome(proto::Welcome {
                 epoch: w.epoch.get(),
@@ -323,6 +327,7 @@ impl ControlFrame {
                 kind: LinkKind::from_proto(c.kind),
                 coordinate: Coordinate::from_field(c.coordinate)?,
                 healing: c.healing,
+                lacking: c.lacking,
                 member: MemberRecord::from_field(c.member.as_ref())?,
             }),
             Kind::Welcome(w) => Self::Welcome(Welcome {

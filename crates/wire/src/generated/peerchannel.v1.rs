@@ -239,6 +239,10 @@ pub struct Connect {
     /// a full receiver that does not know it as alive takes it in.
     #[prost(bool, tag = "10")]
     pub healing: bool,
+    /// The sender has had fewer links than its low limit for a while: a receiver that has as
+    /// many as its high limit, but room, takes it in.
+    #[prost(bool, tag = "11")]
+    pub lacking: bool,
 }
 /// Accepts a Connect. Data lanes may be used from here on.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -153,14 +153,15 @@ fn control() -> impl Strategy<Value = ControlFrame> {
         DisconnectReason::Suspended,
     ]);
     prop_oneof![
-        (epoch(), purpose, any::<(bool, bool, bool)>(), kind, option::of(coordinate()), record()).prop_map(
-            |(epoch, purpose, (joining, urgent, healing), kind, coordinate, member)| {
+        (epoch(), purpose, any::<[bool; 4]>(), kind, option::of(coordinate()), record()).prop_map(
+            |(epoch, purpose, [joining, urgent, healing, lacking], kind, coordinate, member)| {
                 ControlFrame::Connect(Connect {
                     epoch,
                     purpose,
                     joining,
                     urgent,
                     healing,
+                    lacking,
                     kind,
                     coordinate,
                     member,
