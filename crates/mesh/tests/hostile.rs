@@ -277,8 +277,10 @@ fn dials_in(world: &mut World, n: u32, urgent: bool, healing: bool, kind: LinkKi
     let signature = world::sign(node, &unsigned.transcript(&MeshId::from_bytes([9; 32])));
     let (purpose, member) = (LinkPurpose::Neighbor, unsigned.sign(signature));
     let coordinate = None;
+    // Anyone can say that it lacks links.
+    let lacking = true;
     let connect =
-        Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, lacking: false, member };
+        Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, lacking, member };
     world.input(0, Input::Control { link, frame: ControlFrame::Connect(connect) });
 }
 
