@@ -150,7 +150,7 @@ pub(crate) struct RoundTrips {
 }
 
 /// Round-trip times kept: enough to see past a few late answers, few enough that a path that
-/// got longer is noticed within some eight minutes of quiet (8 pings, a minute apart).
+/// got longer is noticed within some ten minutes (8 pings, a minute and more apart).
 const RECENT: usize = 8;
 
 impl RoundTrips {

@@ -1,8 +1,8 @@
 //! Round-trip times, measured by this node's own pings, and what pongs tell beside them.
 //!
 //! A ping leaves in the same moment as a digest, so that both share a packet: every few seconds
-//! on a new link, and once a minute from each end of a quiet old one, as the two take turns. The
-//! least of the recent times is the link's.
+//! on a new link, and every minute or two from each end of an old one. The least of the recent
+//! times is the link's.
 
 use std::time::Duration;
 

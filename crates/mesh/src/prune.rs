@@ -40,7 +40,7 @@ const USEFUL: u64 = 250;
 
 impl Node {
     /// Drops the least useful neighbors above the limit, at once. Utility is the share of first
-    /// copies; of equals the farthest goes, then the newest.
+    /// copies; of equals the newest goes. Far links of its own choice go last.
     pub(crate) fn shed(&mut self, now: Time) {
         // What mends a split comes on top for its time: nobody else goes for it.
         for link in self.links.iter_mut().filter(|link| link.is_up() && !link.mends(now)) {
