@@ -40,11 +40,11 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(20);
 /// Longest such pause.
 const BACKOFF_MAX: Duration = Duration::from_secs(3600);
 
-/// Longest such pause while a split is suspected: the other half may be back any moment.
+/// Pause while a split is suspected: the other half may be back any moment.
 const BACKOFF_SPLIT: Duration = Duration::from_secs(20);
 
 /// Failed dials in a row that a member is forgiven, over half a day: at one more it makes room for
-/// another, unless a split is suspected.
+/// another. Those made while a split is suspected do not count.
 const FAILURES_MAX: u32 = 18;
 
 /// How long a split stays suspected: the longest one that must heal fast (10 min), with room.
@@ -134,11 +134,12 @@ impl Reservoir {
         let key = self.key(node);
         let Some(past) = self.table.get_mut(&key) else { return };
         past.dialing = false;
-        past.failures += 1;
-        let max = if hurry { BACKOFF_SPLIT } else { BACKOFF_MAX };
-        let pause = (BACKOFF_FIRST * 2u32.saturating_pow(past.failures.min(16) - 1)).min(max);
+        // That nobody beyond a break answers says nothing about who is there.
+        past.failures += u32::from(!hurry);
+        let longer = 2u32.saturating_pow(past.failures.clamp(1, 16) - 1);
+        let pause = if hurry { BACKOFF_SPLIT } else { (BACKOFF_FIRST * longer).min(BACKOFF_MAX) };
         past.not_before = now + chance.jitter(pause);
-        if past.failures > FAILURES_MAX && !hurry {
+        if past.failures > FAILURES_MAX {
             self.table.remove(&key);
         }
     }
@@ -318,6 +319,22 @@ mod tests {
         reservoir.remember(&record(1), now);
         reservoir.forget(node);
         assert!(reservoir.next(now, &mut chance, |_| true).is_none());
+    }
+
+    #[test]
+    fn a_split_however_long_makes_nobody_forget_the_other_half() {
+        let mut chance = Chance::fork([0; 32], 0);
+        let mut reservoir = Reservoir::new(&mut chance);
+        reservoir.remember(&record(1), Time::ZERO);
+        let (node, mut now) = (record(1).facts().node, Time::ZERO);
+        for dial in 0..200 {
+            now = now + 2 * BACKOFF_SPLIT;
+            assert!(reservoir.next(now, &mut chance, |_| true).is_some(), "dial {dial}");
+            reservoir.failed(node, true, now, &mut chance);
+        }
+        // Not suspected any more: the half day begins.
+        reservoir.failed(node, false, now, &mut chance);
+        assert_eq!(reservoir.len(), 1);
     }
 
     #[test]
