@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use peerchannel_wire::{
-    ControlFrame, DataFrame, Disconnect, DisconnectReason, Epoch, Features, LinkKind, MemberName,
-    MemberRecord, MemberStatus, MeshId, NodeId, RefuseReason,
+    ControlFrame, DataFrame, Disconnect, DisconnectReason, Epoch, Features, LinkKind, LinkPurpose,
+    MemberName, MemberRecord, MemberStatus, MeshId, NodeId, RefuseReason,
 };
 
 use crate::aside::Asides;
@@ -419,6 +419,9 @@ impl Node {
     }
 
     fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
+        if self.links.get(id).is_some_and(|link| link.purpose == LinkPurpose::Direct) && !is_direct(&frame) {
+            return self.violation(now, id, "a frame of neighbors on a link for direct messages");
+        }
         match frame {
             ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect),
             ControlFrame::Ping(nonce) => self.on_ping(id, nonce),
@@ -472,7 +475,7 @@ impl Node {
                 return self.violation(now, id, "a message before the link was up");
             }
         }
-        if link.purpose != peerchannel_wire::LinkPurpose::Neighbor {
+        if link.purpose != LinkPurpose::Neighbor {
             return self.violation(now, id, "a flood on a link for direct messages");
         }
         match frame {
@@ -566,4 +569,20 @@ impl Node {
     pub(crate) fn wall_ms(&self, now: Time) -> u64 {
         self.me.wall_ms + u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Whether a link for direct messages carries it (docs/protocol.md section 3.1). Frames of the
+/// handshake are judged by the state of the link.
+const fn is_direct(frame: &ControlFrame) -> bool {
+    matches!(
+        frame,
+        ControlFrame::Direct { .. }
+            | ControlFrame::DirectAck { .. }
+            | ControlFrame::Disconnect(_)
+            | ControlFrame::Ping(_)
+            | ControlFrame::Pong(_)
+            | ControlFrame::Connect(_)
+            | ControlFrame::Welcome(_)
+            | ControlFrame::Refuse(_)
+    )
 }

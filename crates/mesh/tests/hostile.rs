@@ -259,6 +259,17 @@ fn stranger(n: u32) -> NodeId {
 
 /// A stranger dials node 0 and sends its Connect.
 fn dials_in(world: &mut World, n: u32, urgent: bool, healing: bool, kind: LinkKind) {
+    dials_for(world, LinkPurpose::Neighbor, n, urgent, healing, kind);
+}
+
+fn dials_for(
+    world: &mut World,
+    purpose: LinkPurpose,
+    n: u32,
+    urgent: bool,
+    healing: bool,
+    kind: LinkKind,
+) -> LinkId {
     let (link, node) = (LinkId(1_000_000 + u64::from(n)), stranger(n));
     world.input(
         0,
@@ -275,13 +286,34 @@ fn dials_in(world: &mut World, n: u32, urgent: bool, healing: bool, kind: LinkKi
     let epoch = Epoch::new(1).expect("small");
     let unsigned = MemberFacts::new(node, epoch, 0, MemberName::default()).unsigned();
     let signature = world::sign(node, &unsigned.transcript(&MeshId::from_bytes([9; 32])));
-    let (purpose, member) = (LinkPurpose::Neighbor, unsigned.sign(signature));
-    let coordinate = None;
+    let (coordinate, member) = (None, unsigned.sign(signature));
     // Anyone can say that it lacks links.
     let lacking = true;
     let connect =
         Connect { epoch, purpose, joining: false, urgent, kind, coordinate, healing, lacking, member };
     world.input(0, Input::Control { link, frame: ControlFrame::Connect(connect) });
+    link
+}
+
+#[test]
+fn a_link_for_direct_messages_carries_nothing_else() {
+    let mut world = settled(20, &Config::default());
+    let misbehaved = |world: &World| {
+        world.saw(0, |event| matches!(event, Event::Misbehaved { node, .. } if *node == stranger(1)))
+    };
+    let link = dials_for(&mut world, LinkPurpose::Direct, 1, false, false, LinkKind::Near);
+    let payload = Bytes::from_static(b"hello");
+    world.input(0, Input::Control { link, frame: ControlFrame::Direct { nonce: 1, payload } });
+    world.input(0, Input::Control { link, frame: ControlFrame::Ping(7) });
+    world.run_for(SECOND);
+    assert!(!misbehaved(&world));
+    assert!(world.saw(0, |event| matches!(event, Event::Direct { .. })));
+    let known = world.node(0).members().count();
+    let member = Member { status: MemberStatus::Alive, record: world.record(3) };
+    world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![member]) });
+    world.run_for(SECOND);
+    assert!(misbehaved(&world), "the link is closed, and the application told why");
+    assert_eq!(world.node(0).members().count(), known);
 }
 
 fn honest(world: &mut World) -> usize {
