@@ -29,7 +29,6 @@ pub const RECOVERY_BRANCHES: &[&str] = &[
     "core: compared tables that differed",
     "core: dialed a member of the past",
     "core: doubted what a neighbor said of a member",
-    "core: made room for an urgent node",
     "core: pruned",
     "core: refused a trial",
     "core: refused by quota",
