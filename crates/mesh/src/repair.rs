@@ -393,8 +393,13 @@ impl Node {
         if stream.origin == self.me.node {
             return stream.epoch < self.me.epoch;
         }
-        self.members.get(stream.origin).is_some_and(|member| {
-            member.status != MemberStatus::Alive || member.record.facts().epoch > stream.epoch
-        })
+        match self.members.get(stream.origin) {
+            Some(member) => {
+                member.status != MemberStatus::Alive || member.record.facts().epoch > stream.epoch
+            }
+            // Who takes part is in a complete table. One that went before this node came, or longer
+            // ago than is remembered, is not.
+            None => self.members.is_complete(),
+        }
     }
 }

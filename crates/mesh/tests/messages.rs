@@ -37,6 +37,28 @@ fn messages_arrive_once_in_order_and_are_committed() {
 }
 
 #[test]
+fn what_members_that_are_long_gone_published_is_history_to_those_who_come_later() {
+    let mut world = World::full(4, &Config::default());
+    world.run_for(5 * SECOND);
+    world.publish(3, "before you came");
+    world.run_for(SECOND);
+    world.with(3, |node, now| node.leave(now));
+    // The first newcomer learns of the stream, but not any more who published it.
+    world.run_for(90 * SECOND);
+    world.add(&Config::default(), vec![0, 1, 2]);
+    world.start(4);
+    // The old ones forget the stream meanwhile. The second newcomer is told by one of these where
+    // streams stand, and compares positions with the first.
+    world.run_for(120 * SECOND);
+    world.add(&Config::default(), vec![0]);
+    world.start(5);
+    world.run_for(60 * SECOND);
+    assert!(world.linked(5, 4));
+    assert_eq!(world.gaps(), 0);
+    assert!(world.texts(5).is_empty());
+}
+
+#[test]
 fn what_was_published_alone_is_held_for_the_first_neighbor() {
     let mut world = World::new(3, &Config::default());
     world.start(0);
