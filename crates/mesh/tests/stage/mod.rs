@@ -39,7 +39,7 @@ pub const ME: NodeId = NodeId::from_bytes([0x55; 32]);
 pub const GREATER: NodeId = NodeId::from_bytes([0xff; 32]);
 
 /// What a peer does when it is dialed.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Answer {
     /// It becomes a neighbor.
     Welcome,
@@ -81,7 +81,7 @@ pub struct Stage {
     pub place: BTreeMap<u16, Coordinate>,
     /// What peers do when they are dialed, if not to fail.
     pub answers: BTreeMap<u16, Answer>,
-    /// Peers whose records say where they can be dialed.
+    /// Peers whose records say that and where they can be dialed.
     pub addressed: BTreeSet<u16>,
     /// Where, if not on this machine.
     pub at: BTreeMap<u16, SocketAddr>,
@@ -176,7 +176,8 @@ impl Stage {
     pub fn record(&self, n: u16, epoch: u64) -> MemberRecord {
         let facts = MemberFacts::new(id(n), Epoch::new(epoch).unwrap(), 0, MemberName::default());
         let addresses = if self.addressed.contains(&n) { vec![self.address(n)] } else { vec![] };
-        MemberFacts { addresses, ..facts }.unsigned().sign(Signature::from_bytes([7; 64]))
+        let dialable = !addresses.is_empty();
+        MemberFacts { addresses, dialable, ..facts }.unsigned().sign(Signature::from_bytes([7; 64]))
     }
 
     pub fn connect(&self, n: u16) -> Connect {
@@ -238,8 +239,13 @@ impl Stage {
 
     /// The node hears of members with which it has no link.
     pub fn teach(&mut self, by: u16, members: impl IntoIterator<Item = u16>) {
-        let alive = |n| Member { status: MemberStatus::Alive, record: self.record(n, 1) };
-        let members: Vec<Member> = members.into_iter().map(alive).collect();
+        self.report(by, members, MemberStatus::Alive);
+    }
+
+    /// A neighbor says what became of members.
+    pub fn report(&mut self, by: u16, members: impl IntoIterator<Item = u16>, status: MemberStatus) {
+        let said = |n| Member { status, record: self.record(n, 1) };
+        let members: Vec<Member> = members.into_iter().map(said).collect();
         let link = self.link(by);
         self.control(link, ControlFrame::Members(members));
     }
