@@ -70,6 +70,62 @@ fn with_the_peer_channel_preset_a_node_takes_in_seven() {
     assert_eq!(stage.refusals(), [(8, RefuseReason::NodeBusy)]);
 }
 
+/// Rule 3: several in parallel, at most 16; one that nobody answered for 2 s is not counted on.
+#[test]
+fn dials_that_nobody_answers_are_not_counted_on_and_no_more_than_sixteen() {
+    let mut stage = Stage::without_audits(Config::default());
+    stage.answers.extend((20..60).map(|n| (n, Answer::Hang)));
+    stage.name(20..60);
+    stage.run_for(2 * SECOND - SECOND / 100);
+    assert_eq!(stage.dials().len(), 12, "as many as it may have in a mesh of which it knows nothing");
+    stage.run_for(SECOND / 10);
+    assert_eq!(stage.dials().len(), 16);
+    stage.run_for(60 * SECOND);
+    assert_eq!(stage.dials().len(), 16);
+}
+
+/// Rules 3 and 4: one less than *low* in the first 6 s, *low* then, and the rest without haste.
+#[test]
+fn below_its_low_limit_a_node_dials_at_once_and_above_it_now_and_then() {
+    let mut stage = linked(1);
+    stage.answers.extend((20..60).map(|n| (n, Answer::Welcome)));
+    stage.name(20..60);
+    stage.run_for(6 * SECOND - SECOND / 10);
+    assert_eq!(stage.neighbors().len(), 5, "others dial it meanwhile");
+    stage.run_for(SECOND);
+    assert_eq!(stage.neighbors().len(), 6);
+    stage.run_for(240 * SECOND);
+    let since: Vec<Duration> =
+        stage.dials().windows(2).map(|pair| pair[1].0.since(pair[0].0)).skip(4).collect();
+    assert_eq!((since.len(), stage.neighbors().len()), (2, 8), "the target, and no more");
+    let about = |pause: Duration, usual: Duration| pause >= usual * 3 / 4 && pause <= usual * 5 / 4 + SECOND;
+    assert!(about(since[0], 10 * SECOND) && about(since[1], 60 * SECOND), "{since:?}");
+    // It loses three at once: those below the limit are made up for at once.
+    let lost = stage.now;
+    for n in stage.neighbors().into_iter().take(3) {
+        stage.leaves(n, DisconnectReason::LeavingMesh);
+    }
+    stage.run_for(SECOND);
+    let dials: Vec<Time> = stage.dials().into_iter().map(|(at, _)| at).filter(|at| *at >= lost).collect();
+    assert_eq!(dials, [lost]);
+}
+
+/// Rule 4: twice to eight times that after dials that brought no neighbor.
+#[test]
+fn dials_in_vain_above_the_low_limit_are_made_ever_more_seldom() {
+    let mut stage = linked(6);
+    stage.run_for(10 * SECOND);
+    stage.answers.extend((20..60).map(|n| (n, Answer::Refuse(RefuseReason::NodeBusy))));
+    stage.name(20..60);
+    stage.run_for(600 * SECOND);
+    let dials = stage.dials();
+    for (index, pair) in dials.windows(2).enumerate() {
+        let (usual, pause) = (10 * SECOND * (2 << index.min(2)), pair[1].0.since(pair[0].0));
+        assert!(pause >= usual * 3 / 4 && pause <= usual * 5 / 4 + SECOND, "{index}: {pause:?}");
+    }
+    assert!(dials.len() >= 7, "{dials:?}");
+}
+
 /// Peers on a circle 20 ms around this node; it learns that it is in the middle.
 fn in_the_middle(count: u16) -> Stage {
     let around = [(0, 20), (20, 0), (0, -20), (-20, 0), (14, 14), (-14, 14), (14, -14), (-14, -14)];
