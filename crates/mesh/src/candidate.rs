@@ -54,12 +54,19 @@ pub(crate) struct Entry {
     pub(crate) source: Source,
     /// When it was last known to be there.
     pub(crate) seen: Time,
+    /// How long ago that was when it was heard.
+    pub(crate) seen_age: Duration,
     pub(crate) coordinate: Option<Coordinate>,
     /// What a trial of it measured: better than any prediction.
     pub(crate) measured: Option<Duration>,
 }
 
 impl Entry {
+    /// How long ago it was last known to be there.
+    pub(crate) fn age(&self, now: Time) -> Duration {
+        now.since(self.seen) + self.seen_age
+    }
+
     /// Whether it may be dialed now; `needy`: by a node that has too few links.
     pub(crate) fn is_ready(&self, now: Time, needy: bool) -> bool {
         self.dialing.is_none() && self.ready_at(needy) <= now

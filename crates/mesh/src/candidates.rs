@@ -132,6 +132,7 @@ impl Candidates {
             dialing: None,
             source,
             seen: now,
+            seen_age: Duration::ZERO,
             coordinate: None,
             measured: None,
         };
@@ -140,11 +141,16 @@ impl Candidates {
     }
 
     /// A shuffle told of it: so it can be dialed, is there, and somewhere.
-    pub(crate) fn vouch(&mut self, node: NodeId, coordinate: Option<Coordinate>, seen: Time) {
+    /// It was last known to be there so long ago.
+    pub(crate) fn vouch(&mut self, node: NodeId, coordinate: Option<Coordinate>, age: Duration, now: Time) {
         if let Some(entry) = self.table.get_mut(&Key::Node(node)) {
+            // Hearsay alone says nothing of when somebody saw it.
+            let known = entry.vouched || entry.worked;
+            if !known || age < entry.age(now) {
+                (entry.seen, entry.seen_age) = (now, age);
+            }
             entry.vouched = true;
             entry.coordinate = coordinate.or(entry.coordinate);
-            entry.seen = entry.seen.max(seen);
         }
     }
 
@@ -159,7 +165,7 @@ impl Candidates {
         if let Some(entry) = self.table.get_mut(&Key::Node(node)) {
             entry.worked |= dialed;
             entry.coordinate = coordinate.or(entry.coordinate);
-            entry.seen = now;
+            (entry.seen, entry.seen_age) = (now, Duration::ZERO);
         }
     }
 
@@ -267,12 +273,20 @@ impl Candidates {
     }
 
     /// A few to tell others of, with their ages: only such as can be dialed, as far as is known.
-    pub(crate) fn to_tell(&self, count: usize, now: Time, chance: &mut Chance) -> Vec<ShuffledNode> {
+    /// `skip` says of whom there is no need to tell.
+    pub(crate) fn to_tell(
+        &self,
+        count: usize,
+        now: Time,
+        chance: &mut Chance,
+        skip: impl Fn(NodeId) -> bool,
+    ) -> Vec<ShuffledNode> {
         let told = self.table.iter().filter_map(|(key, entry)| {
             let Key::Node(node) = key else { return None };
-            let age = now.since(entry.seen);
+            let age = entry.age(now);
             let dialable = entry.worked || entry.vouched;
-            (dialable && entry.failures == 0 && age < TOLD_AGE_MAX).then_some((*node, entry, age))
+            let worth = dialable && entry.failures == 0 && age < TOLD_AGE_MAX && !skip(*node);
+            worth.then_some((*node, entry, age))
         });
         let chosen = chance.sample(told.collect(), count);
         let told = |(node, entry, age): (NodeId, &Entry, Duration)| {
@@ -281,6 +295,11 @@ impl Candidates {
             Some(ShuffledNode { address, coordinate: entry.coordinate, age_s })
         };
         chosen.into_iter().filter_map(told).collect()
+    }
+
+    /// Where one is dialed first.
+    pub(crate) fn place_of(&self, key: &Key) -> Option<SocketAddr> {
+        self.table.get(key)?.addresses.first().copied()
     }
 
     /// When the next one may be tried.
@@ -322,7 +341,7 @@ impl Candidates {
             entry.found = Some(peer);
             entry.worked = true;
             entry.good = Some(address);
-            entry.seen = now;
+            (entry.seen, entry.seen_age) = (now, Duration::ZERO);
             if let Some(index) = entry.addresses.iter().position(|known| *known == address) {
                 entry.addresses.swap(0, index);
             }

@@ -408,7 +408,7 @@ impl Node {
             self.tell(Event::ConnectRefused { node: peer, address, reason: refuse.reason });
         }
         self.candidates.pause(peer, now + PAUSE_AFTER_GOODBYE);
-        if busy {
+        if busy && self.is_large() {
             self.candidates.spare(peer, now + PAUSE_AFTER_PRUNE);
         }
         self.order(Output::Close { link: id, cause: CloseCause::Done });
@@ -490,7 +490,7 @@ impl Node {
         let chosen = self.chance.sample(records, count);
         let mut known: Vec<NodeAddress> = chosen.into_iter().filter_map(MemberRecord::address).collect();
         if !complete {
-            let told = self.candidates.to_tell(REFERRALS_MAX, now, &mut self.chance);
+            let told = self.candidates.to_tell(REFERRALS_MAX, now, &mut self.chance, |_| false);
             known.extend(told.into_iter().map(|told| told.address).filter(|a| Some(a.node()) != peer));
         }
         self.chance.sample(known, REFERRALS_MAX)

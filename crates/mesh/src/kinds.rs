@@ -67,7 +67,7 @@ impl Neighborhood {
             dialable: false,
             top_up: None,
             vain_top_ups: 0,
-            below_low: Some(now),
+            below_low: None,
             lacking: false,
             swap: Swap::Idle,
             swap_pause: crate::swap::PAUSE_FIRST,
@@ -233,7 +233,7 @@ impl Node {
         Some(Key::Node(chosen.node()))
     }
 
-    /// Whether far links of ours go to this network already.
+    /// Whether far links of ours go to this network already, or are about to.
     fn is_crowded(&self, addresses: &[SocketAddr]) -> bool {
         let Some(prefix) = addresses.first().and_then(|address| prefix(address.ip())) else { return false };
         let same = self.links.iter().filter(|link| {
@@ -242,7 +242,10 @@ impl Node {
                 && link.counts()
                 && crate::kinds::prefix(link.address.ip()) == Some(prefix)
         });
-        same.count() >= FAR_PER_PREFIX
+        let dials = self.dials.values().filter(|dial| dial.kind == LinkKind::Far);
+        let places = dials.filter_map(|dial| self.candidates.place_of(dial.candidate.as_ref()?));
+        let coming = places.filter(|place| crate::kinds::prefix(place.ip()) == Some(prefix));
+        same.count() + coming.count() >= FAR_PER_PREFIX
     }
 
     /// Where a neighbor can be dialed: where this node dialed it, and where it says.

@@ -149,13 +149,15 @@ impl Node {
                 break;
             }
             let kind = self.kind_wanted(now);
-            let Some(key) = self.choose(now, kind) else { break };
-            if self.dial(now, key, kind).is_none() {
-                break;
-            }
+            let key = self.choose(now, kind);
+            let dialed = key.and_then(|key| self.dial(now, key, kind)).is_some();
+            // Also where there is nobody to dial: else it would be due again at once.
             if self.neighborhood.top_up.is_some_and(|at| at <= now) {
                 self.neighborhood.top_up = None;
-                self.neighborhood.vain_top_ups += 1;
+                self.neighborhood.vain_top_ups += u32::from(dialed);
+            }
+            if !dialed {
+                break;
             }
         }
         let interval = if hungry { MAINTAIN_INTERVAL } else { SATISFIED_INTERVAL };
@@ -179,6 +181,7 @@ impl Node {
     fn wants_to_dial(&mut self, now: Time) -> bool {
         let linked = self.links.iter().filter(|link| link.counts() && (link.is_up() || link.opened_by_us()));
         let have = linked.count() + self.candidates.promising(now);
+        let mending = self.links.flooding().filter(|link| link.mends(now)).count();
         if self.arrives_until().is_some_and(|end| now < end) {
             return have < self.links_at_first();
         }
@@ -189,7 +192,7 @@ impl Node {
         let missing = have < self.wanted()
             || (self.own_far_missing() > 0
                 // At the limit one more is dialed, and another goes when it is up.
-                && have <= self.neighbors_max_now()
+                && have.saturating_sub(mending) <= self.neighbors_max_now()
                 && self.kind_wanted(now) == LinkKind::Far);
         if !missing {
             self.neighborhood.top_up = None;
@@ -217,7 +220,8 @@ impl Node {
 
     /// Notes how long this node has had too few links.
     fn note_lack(&mut self, now: Time) {
-        let lacks = self.links.flooding().count() < self.config.neighbors_low;
+        let arrives = self.arrives_until().is_some_and(|end| now < end);
+        let lacks = self.links.flooding().count() < self.config.neighbors_low && !arrives;
         let since = lacks.then(|| self.neighborhood.below_low.unwrap_or(now));
         self.neighborhood.below_low = since;
         self.neighborhood.lacking = since.is_some_and(|since| now.since(since) >= LACKING);

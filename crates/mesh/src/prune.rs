@@ -31,6 +31,10 @@ const LIVED_ABOVE_HIGH: Duration = Duration::from_secs(3);
 /// high limit: in a crowd that joins everybody has found more by then.
 const SAID_LONG_AGO: Duration = Duration::from_secs(5);
 
+/// The same of a peer that was asked often: where nearly all nodes cannot be dialed, those that can
+/// stay above their limit, and nobody has links to spare.
+const SAID_OFTEN: Duration = Duration::from_secs(60);
+
 /// Copies of messages from which on their shares say something of a link.
 const COPIES_MIN: u64 = 64;
 
@@ -76,10 +80,9 @@ impl Node {
 
     /// Starts pruning if there are more links than wanted.
     fn prune_soon(&mut self, now: Time) {
-        let surplus = self.links.flooding().count().saturating_sub(self.wanted());
+        let surplus = self.lasting_links(now).saturating_sub(self.wanted());
         if surplus > 0 && self.is_large() && !self.timers.is_set(&Timer::Prune) {
-            let above = self.links.flooding().count() > self.config.neighbors_high;
-            let pause = if above { PRUNE_PAUSE_ABOVE_HIGH } else { PRUNE_PAUSE };
+            let pause = if self.is_burdened(now) { PRUNE_PAUSE_ABOVE_HIGH } else { PRUNE_PAUSE };
             let pause = pause / u32::try_from(surplus.min(32)).unwrap_or(1);
             let next = now + self.chance.jitter(pause);
             self.timers.set(Timer::Prune, next);
@@ -120,13 +123,14 @@ impl Node {
 
     fn least_useful(&self, now: Time) -> Option<LinkId> {
         let able = self.links.flooding().filter(|link| self.is_too_much(now, link));
-        let worth_asking = able.filter(|link| self.is_spared(link) || self.may_have_changed(now, link));
+        let worth_asking = able.filter(|link| self.is_spared(now, link) || self.may_have_changed(now, link));
         worth_asking
             .min_by_key(|link| {
                 let useful = useful_share(link).is_some_and(|share| share > USEFUL);
                 // Who said that it can do without comes before those that may have changed.
                 (
-                    !self.is_spared(link),
+                    !self.is_spared(now, link),
+                    !came_to_mend(now, link),
                     useful,
                     link.kind == LinkKind::Far,
                     std::cmp::Reverse(link.rtt),
@@ -138,38 +142,56 @@ impl Node {
 
     /// Whether both ends can do without a link.
     fn can_go(&self, now: Time, link: &Link) -> bool {
-        self.is_too_much(now, link) && self.is_spared(link)
+        self.is_too_much(now, link) && self.is_spared(now, link)
+    }
+
+    /// Links without those that mend a split: for these nobody goes, whoever opens them.
+    fn lasting_links(&self, now: Time) -> usize {
+        self.links.flooding().filter(|link| !link.mends(now)).count()
+    }
+
+    /// Whether this node has more links than its high limit; where there is no place beyond it for
+    /// those that lack links, as many.
+    fn is_burdened(&self, now: Time) -> bool {
+        let (have, high) = (self.lasting_links(now), self.config.neighbors_high);
+        have > high || (have == high && self.config.dialable_high == high)
     }
 
     /// Whether this end can do without a link.
     fn is_too_much(&self, now: Time, link: &Link) -> bool {
-        let have = self.links.flooding().count();
-        let above_high = have > self.config.neighbors_high;
+        let burdened = self.is_burdened(now);
         // What another chose for its own safety is its to give up, unless it is too much.
         let chosen = link.kind == LinkKind::Far && !link.opened_by_us();
-        let able = self.is_replaceable(link) || (above_high && chosen);
-        let lived = now.since(link.since) >= if above_high { LIVED_ABOVE_HIGH } else { LIVED };
-        have > self.wanted() && able && lived && !link.mends(now)
+        let able = self.is_replaceable(link) || (burdened && chosen) || came_to_mend(now, link);
+        let lived = now.since(link.since) >= if burdened { LIVED_ABOVE_HIGH } else { LIVED };
+        self.lasting_links(now) > self.wanted() && able && lived && !link.mends(now)
     }
 
     /// Whether the other end can do without it, as far as it said.
-    fn is_spared(&self, link: &Link) -> bool {
-        let above_high = self.links.flooding().count() > self.config.neighbors_high;
+    fn is_spared(&self, now: Time, link: &Link) -> bool {
+        let burdened = self.is_burdened(now);
         match link.balance {
+            // It came on top of the others, and by now knows whom else to link to.
+            _ if came_to_mend(now, link) => true,
             // A peer that has just what it wants would dial another in its place, which has too
             // many then: below the high limit such a link stays, or the mesh never comes to rest.
-            Some(Balance { surplus, spare }) => surplus > 0 || (above_high && spare > 0),
+            Some(Balance { surplus, spare }) => surplus > 0 || (burdened && spare > 0),
             // An older release does not say.
-            None => above_high,
+            None => burdened,
         }
     }
 
     /// Above the high limit, whether the other end may have more links than when it last said.
     fn may_have_changed(&self, now: Time, link: &Link) -> bool {
-        self.links.flooding().count() > self.config.neighbors_high
-            && link.balance.is_some()
-            && now.since(link.measured) >= SAID_LONG_AGO
+        let pause = if link.round_trips.is_full() { SAID_OFTEN } else { SAID_LONG_AGO };
+        self.is_burdened(now) && link.balance.is_some() && now.since(link.measured) >= pause
     }
+}
+
+/// Whether another node opened a link to mend a split and has had the time for it. Anyone can say
+/// that it does: of links too many these go first.
+fn came_to_mend(now: Time, link: &Link) -> bool {
+    link.debt.heals_until.is_some_and(|until| until <= now) && !link.opened_by_us()
 }
 
 /// First copies per thousand, once there were enough to tell.

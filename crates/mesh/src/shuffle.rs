@@ -93,7 +93,9 @@ impl Node {
             nodes.extend(me.map(|address| ShuffledNode { address, coordinate, age_s: 0 }));
         }
         nodes.extend(self.neighbors_to_tell(to));
-        nodes.extend(self.candidates.to_tell(PASSIVE, now, &mut self.chance));
+        let links = &self.links;
+        let linked = |node| links.reaches(node);
+        nodes.extend(self.candidates.to_tell(PASSIVE, now, &mut self.chance, linked));
         if !nodes.is_empty() {
             self.stats.shuffles_sent += 1;
             self.control(to, ControlFrame::Shuffle(Shuffle::new(HOPS - 1, nodes)));
@@ -150,9 +152,8 @@ impl Node {
             return;
         }
         self.hear_of(now, &told.address, Source::Hearsay);
-        let age = Duration::from_secs(told.age_s.into()).as_nanos();
-        let seen = now.as_nanos().saturating_sub(u64::try_from(age).unwrap_or(u64::MAX));
-        self.candidates.vouch(node, told.coordinate, Time::from_nanos(seen));
+        let age = Duration::from_secs(told.age_s.into());
+        self.candidates.vouch(node, told.coordinate, age, now);
     }
 }
 

@@ -98,8 +98,9 @@ fn a_settled_mesh_stops_swapping() {
             let degree = world.neighbors(index);
             *seen.entry(degree).or_insert(0) += 1;
             *below = if degree < 8 { *below + 5 } else { 0 };
-            // One link less than wanted is made up for without haste (protocol.md section 3.4).
-            assert!(*below <= 120, "node {index} has {degree} links, too few for {below} s");
+            // One link less than wanted is made up for after a minute, or two more if the first dial
+            // was in vain (protocol.md section 3.4).
+            assert!(*below <= 240, "node {index} has {degree} links, too few for {below} s");
         }
     }
     let made = total(&world, |s| s.links_made) - before;
@@ -184,8 +185,8 @@ fn a_node_that_cannot_be_dialed_has_enough_links_by_its_own_dials() {
 fn above_the_high_limit_only_who_lacks_links_is_taken_in() {
     let config = Config::default();
     let mut world = World::new(40, &config);
-    // One in five can be dialed: these carry the links of all others.
-    for index in (0..40).filter(|index| index % 5 != 0) {
+    // One in four can be dialed: these carry the links of all others.
+    for index in (0..40).filter(|index| index % 4 != 0) {
         for other in 0..40 {
             world.cut.insert((other, index));
         }

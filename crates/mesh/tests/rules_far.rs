@@ -325,5 +325,6 @@ fn refused_trials_are_made_ever_more_seldom_down_to_one_in_ten_minutes() {
     let pauses: Vec<Duration> = times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
     assert!(pauses.windows(2).take(3).all(|pair| pair[1] >= pair[0] * 6 / 5), "{pauses:?}");
     assert!((5..=10).contains(&times.len()), "{times:?}");
-    assert!(pauses.iter().all(|pause| *pause <= 10 * MINUTE * 5 / 4 + SECOND), "{pauses:?}");
+    // Two pauses, if after the first no further trial is earned yet.
+    assert!(pauses.iter().all(|pause| *pause <= 20 * MINUTE * 5 / 4 + SECOND), "{pauses:?}");
 }

@@ -183,7 +183,7 @@ fn the_nearest_is_found_by_its_coordinate_or_by_what_was_measured() {
     }
     for (n, x) in [(1, 90_000), (2, 20_000), (3, 50_000)] {
         candidates.add(candidate(n), Source::Hearsay, Time::ZERO, &mut chance);
-        candidates.vouch(node(n), Some(at(x)), Time::ZERO);
+        candidates.vouch(node(n), Some(at(x)), Duration::ZERO, Time::ZERO);
     }
     candidates.add(candidate(4), Source::Hearsay, Time::ZERO, &mut chance);
     let nearest =
