@@ -280,9 +280,6 @@ impl Node {
             self.forget_candidate(node);
             self.fail_directs_to_suspended(node);
         }
-        if member.status == MemberStatus::Left {
-            self.reservoir.forget(node);
-        }
         // A neighbor outside the sample is nobody else's business.
         if !inside {
             return;
@@ -391,6 +388,8 @@ impl Node {
         if let Some(member) = self.members.get(node).filter(|m| m.record.facts().epoch == epoch).cloned() {
             self.apply(now, None, &Member { status: MemberStatus::Left, ..member });
             self.members.set_linked(node, false);
+            // Its own word. Others say the same unsigned, and could keep a split from healing.
+            self.reservoir.forget(node);
         }
     }
 

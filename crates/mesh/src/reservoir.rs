@@ -2,8 +2,10 @@
 //!
 //! A clean split is invisible to the views of its halves: each forgets the other. So a node
 //! keeps a uniform sample of all members it ever heard of, with their last good addresses,
-//! which nothing pushes out but proof that a member left. Those of it that it does not know as
-//! alive are dialed one by one, rarely, and often while a split is suspected; who answers is
+//! which nothing pushes out but a member's own goodbye over its link to this node, many failed
+//! dials, or another of the sample. What others say of a member, that it left or failed, bears
+//! no signature of it and changes nothing here. Those of the sample that the node does not know
+//! as alive are dialed one by one, rarely, and often while a split is suspected; who answers is
 //! linked, and the comparison of tables does the rest (docs/protocol.md section 3.11). A node
 //! that is alone dials all of them, beside its candidates.
 
@@ -123,7 +125,7 @@ impl Reservoir {
         self.table.insert(key, past);
     }
 
-    /// It left: there is nobody to find.
+    /// It said itself that it leaves: there is nobody to find.
     pub(crate) fn forget(&mut self, node: NodeId) {
         let key = self.key(node);
         self.table.remove(&key);

@@ -578,6 +578,33 @@ fn that_a_member_left_reaches_also_those_who_thought_it_failed() {
     told(&mut world, 3, MemberStatus::Left);
     world.run_for(SECOND);
     assert!((0..30).filter(|i| *i != 7).all(|i| statuses(&world, i)[7].0 == MemberStatus::Left));
+    // It was not its own word: it is still looked for.
+    world.members[7].knows = vec![];
+    world.start(7);
+    world.run_until(120 * SECOND, "dialed by those who remember it", |w| w.neighbors(7) > 0);
+}
+
+/// Anybody can say that another left; a halved mesh that believed it would stay halved.
+#[test]
+fn a_liar_in_each_half_does_not_keep_them_apart() {
+    let mut world = grown(40, &Config::default());
+    for member in &mut world.members {
+        member.knows = vec![];
+    }
+    split(&mut world, |i| i % 2);
+    world.run_for(120 * SECOND);
+    for lied_to in [0, 1] {
+        let liar = (2..40).find(|i| world.linked(lied_to, *i)).unwrap();
+        let link = world.link(lied_to, liar);
+        for other in (1 - lied_to..40).step_by(2) {
+            let told = Member { status: MemberStatus::Left, record: world.record(other) };
+            world.input(lied_to, Input::Control { link, frame: ControlFrame::Members(vec![told]) });
+        }
+    }
+    world.run_for(10 * SECOND);
+    assert_eq!(statuses(&world, 2).iter().filter(|(s, _)| *s == MemberStatus::Left).count(), 20);
+    world.cut.clear();
+    world.run_until(60 * SECOND, "one mesh again", complete);
 }
 
 #[test]

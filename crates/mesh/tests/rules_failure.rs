@@ -221,12 +221,22 @@ fn a_member_of_the_past_that_answers_becomes_a_far_neighbor_again() {
     assert_eq!(healing.len(), 1);
 }
 
-/// Section 3.11: a proof that it left.
+/// Section 3.11: its own goodbye.
 #[test]
-fn a_member_that_left_is_never_dialed_again() {
-    let mut stage = remembering(2, 1, MemberStatus::Left);
+fn a_member_that_said_goodbye_itself_is_never_dialed_again() {
+    let mut stage = linked(&quiet(), 2, |stage| stage.addressed.extend([20]));
+    stage.near([20]);
+    stage.leaves(20, DisconnectReason::LeavingMesh);
     stage.run_for(2 * 60 * MINUTE);
     assert_eq!(stage.dials_of(20), []);
+}
+
+/// Section 3.11: what others say of it is not signed.
+#[test]
+fn a_member_of_which_only_others_say_that_it_left_is_looked_for() {
+    let mut stage = remembering(2, 1, MemberStatus::Left);
+    stage.run_for(2 * 60 * MINUTE);
+    assert!(stage.dials_of(20).len() >= 5, "{:?}", stage.dials_of(20));
 }
 
 /// Section 3.11: while a split is suspected, or without neighbors, nobody is given up.
