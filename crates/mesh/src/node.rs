@@ -420,7 +420,7 @@ impl Node {
 
     fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
         if self.links.get(id).is_some_and(|link| link.purpose == LinkPurpose::Direct) && !is_direct(&frame) {
-            return self.violation(now, id, "a frame of neighbors on a link for direct messages");
+            return self.on_frame_of_neighbors(now, id, frame);
         }
         match frame {
             ControlFrame::Disconnect(disconnect) => self.on_disconnect(now, id, &disconnect),
@@ -459,6 +459,26 @@ impl Node {
             ControlFrame::Connect(_) | ControlFrame::Welcome(_) | ControlFrame::Refuse(_) => {
                 self.violation(now, id, "a handshake frame on a link that is up");
             }
+        }
+    }
+
+    /// A frame that a link for direct messages does not carry. Earlier releases pass a report on
+    /// to the member it is about by whatever link they have; messages they never send there.
+    fn on_frame_of_neighbors(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
+        match frame {
+            ControlFrame::Members(mut members) => {
+                members.retain(|member| member.record.facts().node == self.me.node);
+                self.stats.direct_ignored += u64::from(members.is_empty());
+                self.on_members(now, id, members);
+            }
+            ControlFrame::Probe { .. }
+            | ControlFrame::ProbeResult { .. }
+            | ControlFrame::Congestion { .. }
+            | ControlFrame::MemberDigest(_)
+            | ControlFrame::MemberPull(_)
+            | ControlFrame::MemberDoubt(_)
+            | ControlFrame::Shuffle(_) => self.stats.direct_ignored += 1,
+            _ => self.violation(now, id, "a frame of neighbors on a link for direct messages"),
         }
     }
 

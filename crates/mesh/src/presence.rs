@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use peerchannel_wire::limits::MEMBER_METADATA_MAX;
 use peerchannel_wire::{
-    Epoch, Features, Member, MemberFacts, MemberMark, MemberName, MemberRecord, MemberStatus, NodeId,
+    Epoch, Features, LinkPurpose, Member, MemberFacts, MemberMark, MemberName, MemberRecord, MemberStatus,
+    NodeId,
 };
 use thiserror::Error;
 
@@ -218,6 +219,11 @@ impl Node {
         {
             // We talk to it right now: let it answer the report itself.
             let link = link.id;
+            if self.links.get(link).is_none_or(|link| link.purpose == LinkPurpose::Direct) {
+                // A link for direct messages carries no statements: it is asked across the mesh.
+                let mark = MemberMark { status: MemberStatus::Failed, ..MemberMark::of(&member) };
+                return self.doubt(now, from, mark);
+            }
             return self.control(link, peerchannel_wire::ControlFrame::Members(vec![member]));
         }
         self.apply(now, Some(from), &member);

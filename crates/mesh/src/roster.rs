@@ -397,7 +397,7 @@ impl Node {
     }
 
     /// Somebody says that a member failed whom this node knows as alive: the member is asked.
-    fn doubt(&mut self, now: Time, from: LinkId, mark: MemberMark) {
+    pub(crate) fn doubt(&mut self, now: Time, from: LinkId, mark: MemberMark) {
         if mark.node == self.me.node {
             return self.answer_doubt(now, &mark);
         }

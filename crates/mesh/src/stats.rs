@@ -74,6 +74,8 @@ pub struct Stats {
     pub members_merged: u64,
     /// Members called failed by a neighbor that were asked whether they are.
     pub members_doubted: u64,
+    /// Frames of neighbors that came over links for direct messages, and were ignored.
+    pub direct_ignored: u64,
     /// Times this node found itself late or unanswered, and became more patient.
     pub health_raised: u64,
     /// Pauses of this node that it noticed, and breaks that it ended.

@@ -311,9 +311,51 @@ fn a_link_for_direct_messages_carries_nothing_else() {
     let known = world.node(0).members().count();
     let member = Member { status: MemberStatus::Alive, record: world.record(3) };
     world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![member]) });
+    let failed = Member { status: MemberStatus::Failed, record: world.record(3) };
+    world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![failed]) });
+    let probe = ControlFrame::Probe { node: node_id(3), nonce: 9, spread: true };
+    world.input(0, Input::Control { link, frame: probe });
+    world.run_for(SECOND);
+    assert_eq!(world.node(0).stats().direct_ignored, 3, "nothing of it is taken");
+    assert!(!misbehaved(&world), "earlier releases send such frames");
+    assert_eq!(world.node(0).members().count(), known);
+    assert!(!world.saw(0, |event| matches!(event, Event::MemberDown { .. })));
+    // What tells of the receiver itself it may answer.
+    let itself = Member { status: MemberStatus::Failed, record: world.record(0) };
+    world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![itself]) });
+    world.run_for(SECOND);
+    assert_eq!(world.node(0).stats().refutations, 1);
+    assert!(!misbehaved(&world));
+    world.input(0, Input::Control { link, frame: ControlFrame::Digest(vec![]) });
     world.run_for(SECOND);
     assert!(misbehaved(&world), "the link is closed, and the application told why");
-    assert_eq!(world.node(0).members().count(), known);
+}
+
+/// A report about a member to which there is only a link for direct messages.
+#[test]
+fn a_report_about_the_peer_of_a_direct_link_does_not_go_over_it() {
+    let mut config = Config::default();
+    (config.neighbors_low, config.neighbors_target, config.neighbors_high) = (1, 2, 3);
+    config.full_mesh_members_max = 1;
+    let mut world = settled(12, &config);
+    let other = (1..12).find(|other| !world.linked(0, *other)).unwrap();
+    let now = world.now;
+    world.node(0).send_direct(now, node_id(other), Bytes::from_static(b"hello")).unwrap();
+    world.input(0, Input::Timeout);
+    world.run_for(SECOND);
+    assert!(world.saw(0, |event| matches!(event, Event::DirectDone { result: Ok(()), .. })));
+    let near = (1..12).find(|near| world.linked(0, *near)).unwrap();
+    let (link, record) = (world.link(0, near), world.record(other));
+    let told = Member { status: MemberStatus::Failed, record };
+    world.input(0, Input::Control { link, frame: ControlFrame::Members(vec![told]) });
+    world.run_for(3 * SECOND);
+    let stats = world.node(other).stats();
+    assert_eq!(stats.direct_ignored, 0);
+    assert!(stats.refutations > 0, "it is asked across the mesh");
+    for index in 0..12 {
+        assert!(!world.saw(index, |event| matches!(event, Event::Misbehaved { .. })), "node {index}");
+        assert!(!world.saw(index, |event| matches!(event, Event::MemberDown { .. })), "node {index}");
+    }
 }
 
 fn honest(world: &mut World) -> usize {
