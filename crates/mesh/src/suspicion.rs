@@ -65,8 +65,9 @@ const VOUCHES_MAX: u8 = 3;
 const VOUCHES_KEPT_MAX: usize = 1024;
 
 /// How long a member may take that is told to speak for itself, beside what its answer may wait:
-/// the doubt crosses the mesh, and the answer comes back.
-const SUMMONS: Duration = Duration::from_secs(5);
+/// the doubt crosses the mesh, the member may stand still for as long as no link notices (6 s),
+/// and the answer comes back.
+const SUMMONS: Duration = Duration::from_secs(10);
 
 /// How long a question is remembered, so that its answers find back.
 const QUESTION_LIFETIME: Duration = Duration::from_secs(5);

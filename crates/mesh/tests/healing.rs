@@ -271,6 +271,26 @@ fn a_member_that_is_only_vouched_for_speaks_for_itself_when_it_is_told_to() {
     assert!(world.node(other).stats().refutations + world.node(0).stats().refutations > 0);
 }
 
+/// It is told to speak just as its process stops, for a little less than a link notices.
+#[test]
+fn a_member_that_pauses_when_it_is_told_to_speak_is_waited_for() {
+    for count in [8, 20] {
+        let mut world = grown(count, &Config::default());
+        let other = (1..count).find(|other| world.linked(0, *other)).unwrap();
+        world.cut.extend([(0, other), (other, 0)]);
+        world.break_link(0, other);
+        world.run_until(600 * SECOND, "vouched for a third time", |w| {
+            w.members[0].node.as_ref().unwrap().stats().suspects_vouched >= 3
+        });
+        world.stop(other);
+        world.run_for(SECOND * 58 / 10);
+        world.cont(other);
+        world.run_for(30 * SECOND);
+        assert_eq!(failures(&world, |_| true), 0, "among {count}");
+        assert_eq!(statuses(&world, 0)[other].0, MemberStatus::Alive);
+    }
+}
+
 #[test]
 fn a_goodbye_is_known_to_all_within_a_second() {
     let mut world = grown(60, &Config::default());
