@@ -73,6 +73,8 @@ impl Node {
         if self.suspension != Suspension::Pausing {
             return;
         }
+        // From here on it asks nobody, though its last links end below.
+        self.suspension = Suspension::Suspended;
         let links: Vec<(LinkId, bool, bool, Features)> = self
             .links
             .iter()
@@ -95,6 +97,5 @@ impl Node {
                 self.refuse(now, id, RefuseReason::NodeBusy);
             }
         }
-        self.suspension = Suspension::Suspended;
     }
 }

@@ -548,8 +548,10 @@ fn a_suspended_node_that_leaves_waits_for_nothing_but_its_first_link() {
 #[test]
 fn a_suspended_node_does_nothing_and_direct_messages_say_so_at_once() {
     let mut world = grown(12, &Config::default());
+    let before = world.actions(5);
     world.with(5, peerchannel_mesh::Node::suspend);
     world.run_for(2 * SECOND);
+    assert_eq!(world.actions(5), before, "no dial, no question to a resolver");
     let now = world.now;
     let hello = || Bytes::from_static(b"hello");
     assert_eq!(world.node(1).send_direct(now, node_id(5), hello()), Err(DirectError::MemberSuspended));
