@@ -21,9 +21,9 @@ impl Node {
         self.leaving = Leaving::Committing;
         self.fail_all_directs(DirectError::Leaving);
         if self.is_suspended() {
-            // Somebody must hear of it: the first link that comes up is told goodbye.
             self.resume(now);
-            self.goodbye_wants_link = true;
+            // Somebody must hear of it: where nobody does, the first link that comes up is told.
+            self.goodbye_wants_link = self.links.flooding().next().is_none();
         }
         if self.all_said() {
             self.say_goodbye(now);

@@ -546,6 +546,22 @@ fn a_suspended_node_that_leaves_waits_for_nothing_but_its_first_link() {
 }
 
 #[test]
+fn a_node_that_leaves_before_its_neighbors_hear_of_its_break_waits_for_nothing() {
+    for millis in [0, 20, 2000] {
+        let mut world = grown(5, &Config::default());
+        world.with(2, |node, now| node.set_name(now, MemberName::new("away").unwrap()));
+        world.with(2, peerchannel_mesh::Node::suspend);
+        world.run_for(SECOND * millis / 1000);
+        world.with(2, peerchannel_mesh::Node::leave);
+        world.run_until(SECOND, "left", |w| w.saw(2, |e| matches!(e, Event::Left)));
+        world.run_for(SECOND);
+        for index in [0, 1, 3, 4] {
+            assert_eq!(statuses(&world, index)[2].0, MemberStatus::Left, "node {index} after {millis} ms");
+        }
+    }
+}
+
+#[test]
 fn a_suspended_node_does_nothing_and_direct_messages_say_so_at_once() {
     let mut world = grown(12, &Config::default());
     let before = world.actions(5);
