@@ -109,8 +109,11 @@ impl Node {
     /// two of a link take turns by chance.
     fn compared_by_peer(&mut self, now: Time, id: LinkId) {
         let quiet = now.since(self.active) > ACTIVE;
-        let settled =
-            |link: &&Link| link.digest_interval == DIGEST_INTERVAL_MAX && link.round_trips.is_full();
+        // Not where tables of members differ: those are compared soon again.
+        let settled = |link: &&Link| {
+            let slow = link.digest_interval == DIGEST_INTERVAL_MAX && link.round_trips.is_full();
+            slow && !link.debt.differs
+        };
         if quiet && self.links.get(id).filter(settled).is_some() {
             let pause = self.chance.jitter(DIGEST_INTERVAL_MAX);
             self.timers.set(Timer::Digest(id), now + pause);
