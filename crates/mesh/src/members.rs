@@ -83,8 +83,8 @@ impl MemberView {
 /// What a member lately did too often, or was doubted for.
 #[derive(Debug)]
 struct Lately {
-    /// When somebody's doubt about it was last passed on.
-    doubted: Option<Time>,
+    /// When somebody's doubt about it was last passed on, and about which state of it.
+    doubted: Option<(Time, (Epoch, u32))>,
     /// Until when its past changes of facts count against it.
     busy_until: Time,
 }
@@ -304,12 +304,17 @@ impl Members {
         }
     }
 
-    /// Whether a doubt about a member has not been passed on for `pause`. Asking notes that it is.
+    /// Whether a doubt about a member, as it is known now, has not been passed on for `pause`; a
+    /// tenth of it does if that was about an older state. Asking notes that it is.
     pub(crate) fn may_doubt(&mut self, node: NodeId, pause: Duration, now: Time) -> bool {
+        let Some(known) = self.table.get(node).map(|row| MemberMark::of(&row.member)) else { return false };
+        let state = (known.epoch, known.incarnation);
         let Some(lately) = self.lately(node, now) else { return false };
-        let may = lately.doubted.is_none_or(|at| now.since(at) >= pause);
+        let may = lately
+            .doubted
+            .is_none_or(|(at, about)| now.since(at) >= if about == state { pause } else { pause / 10 });
         if may {
-            lately.doubted = Some(now);
+            lately.doubted = Some((now, state));
         }
         may
     }
@@ -418,7 +423,7 @@ impl Members {
             },
         );
         self.lately.retain(|_, lately| {
-            lately.busy_until > now || lately.doubted.is_some_and(|at| now.since(at) < LATELY)
+            lately.busy_until > now || lately.doubted.is_some_and(|(at, _)| now.since(at) < LATELY)
         });
     }
 }
