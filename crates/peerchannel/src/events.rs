@@ -41,7 +41,9 @@ pub enum MeshEvent {
     ///
     /// In a mesh of more than `members_max` members the node keeps a sample of them, and is told
     /// of these only. What the sample drops or takes in because the mesh grew or shrank is told
-    /// neither here nor by `MemberDown`: [`Mesh::members`](crate::Mesh::members) has it.
+    /// neither here nor by `MemberDown`: [`Mesh::members`](crate::Mesh::members) has it. For
+    /// five minutes after the sample widened, those that join in what it added are not told
+    /// here either.
     MemberUp {
         /// The node.
         node: NodeId,
