@@ -168,3 +168,19 @@ impl Node {
         self.tell(Event::DirectDone { token, result });
     }
 }
+
+/// Whether a link for direct messages carries it (docs/protocol.md section 3.1). Frames of the
+/// handshake are judged by the state of the link.
+pub(crate) const fn is_direct(frame: &ControlFrame) -> bool {
+    matches!(
+        frame,
+        ControlFrame::Direct { .. }
+            | ControlFrame::DirectAck { .. }
+            | ControlFrame::Disconnect(_)
+            | ControlFrame::Ping(_)
+            | ControlFrame::Pong(_)
+            | ControlFrame::Connect(_)
+            | ControlFrame::Welcome(_)
+            | ControlFrame::Refuse(_)
+    )
+}

@@ -419,7 +419,9 @@ impl Node {
     }
 
     fn on_up_frame(&mut self, now: Time, id: LinkId, frame: ControlFrame) {
-        if self.links.get(id).is_some_and(|link| link.purpose == LinkPurpose::Direct) && !is_direct(&frame) {
+        if self.links.get(id).is_some_and(|link| link.purpose == LinkPurpose::Direct)
+            && !crate::direct::is_direct(&frame)
+        {
             return self.on_frame_of_neighbors(now, id, frame);
         }
         match frame {
@@ -589,20 +591,4 @@ impl Node {
     pub(crate) fn wall_ms(&self, now: Time) -> u64 {
         self.me.wall_ms + u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// Whether a link for direct messages carries it (docs/protocol.md section 3.1). Frames of the
-/// handshake are judged by the state of the link.
-const fn is_direct(frame: &ControlFrame) -> bool {
-    matches!(
-        frame,
-        ControlFrame::Direct { .. }
-            | ControlFrame::DirectAck { .. }
-            | ControlFrame::Disconnect(_)
-            | ControlFrame::Ping(_)
-            | ControlFrame::Pong(_)
-            | ControlFrame::Connect(_)
-            | ControlFrame::Welcome(_)
-            | ControlFrame::Refuse(_)
-    )
 }
